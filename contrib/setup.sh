@@ -1,0 +1,143 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2046,SC2086 # lists of package names and make targets are split on purpose
+# What tests/run.sh and contrib/demo.sh share: packages, a scratch directory, builds. To be sourced by bash; Debian 12 and 13.
+#
+#   install_packages                 installs what is missing, as root or by sudo; nothing happens when all is there
+#   make_scratch                     sets $scratch to a directory that is removed when the script ends, by Ctrl-C too
+#   run_child COMMAND...             runs it; a signal ends it and all its children before the script cleans up. No reading from the terminal
+#   copy_source                      copies the source tree to $scratch/source and makes its configure script there
+#   build_in DIRECTORY TARGETS ARGUMENT...   configures the copy there with these arguments and makes the targets; the log is DIRECTORY.log
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# One requirement a line; where Debian releases differ, alternatives are joined by `|` and the first that can be had is installed.
+packages='autoconf automake make gcc g++ pkg-config|pkgconf libevent-dev libhiredis-dev libinih-dev libpq-dev libcmocka-dev
+default-libmysqlclient-dev|libmariadb-dev-compat libsimdjson-dev libxxhash-dev redis-server|valkey-server postgresql mariadb-server
+python3 python3-pytest python3-redis python3-psycopg2 python3-pymysql util-linux'
+
+is_installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# The words of $packages of which no alternative is installed.
+missing_packages() {
+	local want name
+	for want in $packages; do
+		for name in ${want//|/ }; do
+			is_installed "$name" && continue 2
+		done
+		echo "$want"
+	done
+}
+
+# The first alternative of each argument that apt knows.
+choose_packages() {
+	local want name
+	for want; do
+		for name in ${want//|/ }; do
+			if [ -n "$(apt-cache search --names-only "^$name\$")" ]; then
+				echo "$name"
+				continue 2
+			fi
+		done
+		echo "${want%%|*}"
+	done
+}
+
+# Runs a command as root; fails when there is no way to.
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }; then
+		sudo "$@"
+	else
+		return 1
+	fi
+}
+
+install_packages() {
+	local missing policy=/usr/sbin/policy-rc.d made_policy='' result=0
+	missing=$(missing_packages)
+	[ -n "$missing" ] || return 0
+	echo "Installing packages:" $missing
+	if ! as_root true; then
+		echo "Neither root nor sudo. Please run: apt-get install --no-install-recommends" $(choose_packages $missing) >&2
+		return 1
+	fi
+	as_root apt-get -q update || echo "apt-get update failed; going on with the package lists that are there" >&2
+	# The tests bring their own servers: the packages' ones shall not start.
+	if [ ! -e $policy ]; then
+		made_policy=yes
+		printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null && as_root chmod 755 $policy
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(choose_packages $missing) || result=1
+	[ -z "$made_policy" ] || as_root rm -f $policy
+	[ $result -eq 0 ] || echo "Packages could not be installed." >&2
+	return $result
+}
+
+run_child() {
+	local result
+	set -m # a process group of its own: Ctrl-C comes to us, and we end all of it
+	"$@" &
+	child=$!
+	set +m
+	wait "$child"
+	result=$?
+	child=''
+	return $result
+}
+
+end_scratch() {
+	local result=$?
+	trap - EXIT
+	trap '' INT TERM HUP
+	if [ -n "${child:-}" ]; then
+		kill -TERM -- "-$child" 2>/dev/null
+		wait "$child"
+	fi
+	if [ -n "${keep_scratch:-}" ]; then
+		echo "Kept: $scratch"
+	else
+		rm -rf "$scratch"
+	fi
+	exit $result
+}
+
+# /tmp whatever TMPDIR says: paths of Unix sockets must be short.
+make_scratch() {
+	scratch=$(mktemp -d /tmp/sl.XXXXXX) || exit 1
+	chmod 755 "$scratch"
+	trap end_scratch EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+}
+
+# Files that git knows or would take; all files where this is no checkout (a release, or no git).
+list_source() {
+	cd "$top" || return 1
+	if [ -e .git ] && command -v git >/dev/null; then
+		git -c safe.directory='*' ls-files -z --cached --others --exclude-standard
+	else
+		find . -type f -not -path './.git/*' -print0
+	fi | while IFS= read -r -d '' file; do
+		[ ! -f "$file" ] || printf '%s\0' "$file"
+	done
+}
+
+copy_source() {
+	mkdir -p "$scratch/source" || return 1
+	list_source | tar -C "$top" --null -T - -cf - | tar -C "$scratch/source" -xf - || return 1
+	(cd "$scratch/source" && autoreconf -i) >"$scratch/source.log" 2>&1
+}
+
+build_in() {
+	local directory=$1 targets=$2
+	shift 2
+	mkdir -p "$directory" || return 1
+	(
+		cd "$directory" || exit 1
+		[ -f Makefile ] || "$scratch/source/configure" "$@" || exit 1
+		make -k -j "$(nproc)" $targets
+	) >"$directory.log" 2>&1
+}

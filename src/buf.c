@@ -1,0 +1,86 @@
+/* A growing byte buffer. */
+#include "buf.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void
+buf_free(struct buf *b)
+{
+	free(b->data);
+	*b = (struct buf)BUF_INIT;
+}
+
+char *
+buf_reserve(struct buf *b, size_t n)
+{
+	ASSERT(n <= SIZE_MAX / 4 && b->len <= SIZE_MAX / 4);
+	if (b->cap - b->len < n) {
+		size_t cap = b->cap < 64 ? 64 : b->cap;
+		while (cap - b->len < n)
+			cap *= 2;
+		b->data = xrealloc(b->data, cap);
+		b->cap = cap;
+	}
+	return b->data + b->len;
+}
+
+void
+buf_addf(struct buf *b, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	int n = vsnprintf(NULL, 0, fmt, args);
+	va_end(args);
+	ASSERT(n >= 0);
+	char *at = buf_reserve(b, (size_t)n + 1);
+	va_start(args, fmt);
+	vsnprintf(at, (size_t)n + 1, fmt, args);
+	va_end(args);
+	b->len += (size_t)n;
+}
+
+void
+buf_add_json(struct buf *b, const char *s, size_t n)
+{
+	buf_addc(b, '"');
+	size_t plain = 0; /* start of the run that needs no escape */
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
+		if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f)
+			continue;
+		buf_add(b, s + plain, i - plain);
+		plain = i + 1;
+		switch (c) {
+		case '"': buf_adds(b, "\\\""); break;
+		case '\\': buf_adds(b, "\\\\"); break;
+		case '\n': buf_adds(b, "\\n"); break;
+		case '\r': buf_adds(b, "\\r"); break;
+		case '\t': buf_adds(b, "\\t"); break;
+		default: buf_addf(b, "\\u%04x", c);
+		}
+	}
+	buf_add(b, s + plain, n - plain);
+	buf_addc(b, '"');
+}
+
+void
+buf_add_hex(struct buf *b, const void *bytes, size_t n)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *in = bytes;
+	char *out = buf_reserve(b, 2 * n);
+	for (size_t i = 0; i < n; i++) {
+		out[2 * i] = digits[in[i] >> 4];
+		out[2 * i + 1] = digits[in[i] & 15];
+	}
+	b->len += 2 * n;
+}
+
+const char *
+buf_cstr(struct buf *b)
+{
+	*buf_reserve(b, 1) = '\0';
+	return b->data;
+}

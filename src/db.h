@@ -1,0 +1,102 @@
+/* One SQL connection, whichever the server: non-blocking in the libevent loop, one statement under way at a time.
+ *
+ * Each driver is one file with one `struct db_ops` and one table that maps its codes to `enum db_class` (the design's error classes).
+ */
+#ifndef SLUICE_DB_H
+#define SLUICE_DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct database_config;
+struct event_base;
+struct buf;
+
+/* What to do about an error; see errors.def in each driver for the codes. */
+enum db_class {
+	DB_OK,
+	DB_RETRY,        /* roll back, same rows again, after a backoff */
+	DB_RECONNECT,    /* the connection is of no use; in doubt if COMMIT was sent */
+	DB_NOT_WRITABLE, /* read-only server: close and find the primary again */
+	DB_PAUSE,        /* the server is out of something: wait, take nothing */
+	DB_DATA,         /* a row is bad: split, down to the dead letter */
+	DB_TOO_BIG,      /* split by size */
+	DB_SETUP,        /* table, rights or login are wrong: an operator must act */
+	DB_FORGOTTEN,    /* the server forgot something prepared */
+	DB_UNKNOWN,      /* anything else: try again some times, then split */
+};
+/* "retry", "data" ...: the name in metrics, logs and dead letters. */
+const char *db_class_name(enum db_class class);
+
+#define DB_MESSAGE_MAX 400
+
+/* An error as plain value. */
+struct db_error {
+	enum db_class class;
+	char code[8];                 /* SQLSTATE (PostgreSQL) or errno (MySQL); "" : none, the client library's own */
+	char column[64];              /* where the server names it, else "" */
+	char message[DB_MESSAGE_MAX]; /* UTF-8, cut to fit; may quote values of the row: for dead letters, not for logs */
+	long row;                     /* 0-based row of the COPY or multi-row INSERT that the server named; -1: not named */
+	long offset;                  /* 0-based byte of the statement text that the server pointed at; -1: none */
+	bool lost;                    /* the connection is gone; nothing more can be asked on it */
+};
+
+/* What a statement answered. Values are valid only inside the callback. */
+struct db_result {
+	struct db_error error;  /* class DB_OK: none */
+	uint64_t affected;      /* rows changed by the (last) statement */
+	bool rolled_back;       /* COMMIT was answered with ROLLBACK */
+	size_t rows, columns;   /* of the (last) result set; 0 if none */
+	const char *const *values; /* rows * columns texts, row by row; NULL is SQL's NULL; bytes may hold NUL, see lengths */
+	const size_t *lengths;     /* rows * columns */
+};
+
+struct db_conn;
+
+/* Called once for each statement; never from within the call that started it. The callback may start the next statement or close. */
+typedef void db_answer_fn(void *arg, const struct db_result *result);
+
+/* What a connection tells its owner without being asked. Never called from within open(). */
+struct db_events {
+	/* Ready for statements (error NULL), or could not be opened: then the owner closes it. */
+	void (*opened)(void *arg, const struct db_error *error);
+	/* An idle connection was closed by the server or broke; the owner closes it. While a statement is under way its answer says so instead. */
+	void (*lost)(void *arg, const struct db_error *error);
+};
+
+struct db_ops {
+	const char *name; /* as in `driver =` */
+	/* Starts to connect to the first of `hosts` that accepts writes, logs in, sets up the session (strict, UTC, utf8, timeouts:
+	 * idle-in-transaction `idle_transaction_s` seconds, statements query_timeout), runs connect_query. The config outlives the connection. */
+	struct db_conn *(*open)(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s,
+	    const struct db_events *events, void *arg);
+	/* Runs sql[0..len). PostgreSQL takes several statements joined by `;` and answers for the last one, or for the first that failed.
+	 * The text must stay valid until the answer. A statement that is not answered within query_timeout + 5 s: lost. */
+	void (*query)(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
+	/* Runs `COPY ... FROM STDIN` with data[0..data_len). NULL where the server has no such thing. Text and data stay valid until the answer. */
+	void (*copy)(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg);
+	/* Closes at once, whatever is under way; no callback comes any more. Nulls the caller's pointer. Safe inside a callback. */
+	void (*close)(struct db_conn **conn);
+	/* The server's own number of this connection (backend pid, connection id), for the stats page; 0 until opened. */
+	uint64_t (*server_id)(const struct db_conn *conn);
+	/* The largest statement the server takes, in bytes (max_allowed_packet); SIZE_MAX where there is no limit. 0 until opened. */
+	size_t (*statement_max)(const struct db_conn *conn);
+	/* The server's version text, for logs and `check`; "" until opened. */
+	const char *(*server_version)(const struct db_conn *conn);
+	/* Appends an identifier, quoted. */
+	void (*quote_name)(struct buf *out, const char *name);
+	/* Appends a string literal, quoted; bytes are valid UTF-8 without NUL. */
+	void (*quote_text)(struct buf *out, const char *text, size_t len);
+};
+
+extern const struct db_ops db_postgresql; /* db_pg.c */
+extern const struct db_ops db_mysql;      /* db_mysql.c */
+/* The driver for `enum driver`. */
+const struct db_ops *db_driver(int driver);
+
+/* Connects, runs one statement, waits for its answer in a private loop of its own and closes: for commands such as `init` and `check`, never for
+ * the daemon. The text must be one statement or, for PostgreSQL, several. Calls `answer` once, a failure to connect included. */
+void db_run_once(const struct database_config *config, const char *sql, size_t len, db_answer_fn *answer, void *arg);
+
+#endif

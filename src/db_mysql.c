@@ -1,0 +1,559 @@
+/* MySQL and MariaDB, through MariaDB Connector/C and its _start/_cont calls, which run on a stack of their own until they would block.
+ *
+ *   host 1, 2 ... --connect--> session settings --> connect_query --> checks --> opened() --> idle <--> a statement under way
+ *        ^------- any failure ------'                  '                '            '--- closed by the server: lost()
+ *
+ * The library looks host names up with a blocking call: a name server that hangs holds up the whole loop. Addresses and sockets never do.
+ */
+#include "db.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <errmsg.h>
+#include <mysql.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "buf.h"
+#include "config.h"
+#include "db_driver.h"
+#include "log.h"
+
+/* What a packet holds besides the statement, generously. */
+#define PACKET_OVERHEAD 64
+
+static const struct db_code codes[] = {
+#define MYSQL_CODE(code, class) { code, class },
+#include "db_mysql_errors.def"
+	{ NULL, DB_UNKNOWN },
+};
+
+/* Which of the library's calls is under way. */
+enum step { STEP_NONE, STEP_CONNECT, STEP_QUERY, STEP_STORE };
+
+struct db_conn {
+	struct event_base *base;              /* the loop; not owned */
+	const struct database_config *config; /* not owned */
+	const struct db_events *events;       /* the owner's; not owned */
+	void *arg;                            /* their argument */
+	unsigned idle_transaction_s;          /* seconds a transaction may be idle */
+	MYSQL *mysql;                         /* owned */
+	struct buf host;                      /* the host that is tried or was taken, NUL-terminated for the library */
+	size_t host_index;                    /* which of config->host that is */
+	bool opened;                          /* the owner was told so */
+	bool failed;                          /* of no use any more, and the owner was told */
+	enum step step;                       /* the call under way */
+	int waiting;                          /* MYSQL_WAIT_* that it waits for; 0: it has returned */
+	MYSQL *connected;                     /* what STEP_CONNECT returned: `mysql`, or NULL for an error */
+	int query_failed;                     /* what STEP_QUERY returned */
+	MYSQL_RES *stored;                    /* what STEP_STORE returned; owned */
+	struct event io;                      /* the socket */
+	struct event timer;                   /* the time limit of what is under way */
+	void (*due)(struct db_conn *conn);    /* what the timer does instead, in the next loop; NULL: nothing */
+	db_answer_fn *answer;                 /* of the statement under way; NULL: idle */
+	void *answer_arg;                     /* its argument */
+	struct buf setup_sql;                 /* statement that sets up the session, while it is under way */
+	unsigned setup;                       /* next step of setting up */
+	size_t packet_max;                    /* max_allowed_packet, bytes */
+	char version[64];                     /* of the server */
+};
+
+static void connect_host(struct db_conn *conn);
+static void connect_done(struct db_conn *conn);
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+/* Waits for the socket as the library asked; 0: no more. */
+static void
+watch(struct db_conn *conn, int waiting)
+{
+	event_del(&conn->io);
+	if (waiting == 0)
+		return;
+	short what = (short)((waiting & MYSQL_WAIT_READ ? EV_READ : 0) | (waiting & MYSQL_WAIT_WRITE ? EV_WRITE : 0));
+	unsigned ms = mysql_get_timeout_value_ms(conn->mysql);
+	struct timeval limit = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
+	event_assign(&conn->io, conn->base, mysql_get_socket(conn->mysql), what, on_io, conn);
+	event_add(&conn->io, waiting & MYSQL_WAIT_TIMEOUT ? &limit : NULL);
+}
+
+static void
+set_timer(struct db_conn *conn, unsigned seconds)
+{
+	struct timeval limit = { .tv_sec = seconds };
+	event_add(&conn->timer, &limit);
+}
+
+static void
+do_later(struct db_conn *conn, void (*due)(struct db_conn *conn))
+{
+	ASSERT(conn->due == NULL);
+	conn->due = due;
+	event_active(&conn->timer, EV_TIMEOUT, 1);
+}
+
+/* Calls back with the answer. Last thing to do in an event: the owner may close. */
+static void
+give_answer(struct db_conn *conn, const struct db_result *result)
+{
+	event_del(&conn->timer);
+	db_answer_fn *answer = conn->answer;
+	conn->answer = NULL;
+	ASSERT(answer != NULL);
+	answer(conn->answer_arg, result);
+}
+
+/* Tells the owner that the connection is of no use. Last thing to do in an event. */
+static void
+tell_failure(struct db_conn *conn, struct db_error error)
+{
+	ASSERT(error.class != DB_OK && !conn->failed);
+	error.lost = true;
+	watch(conn, 0);
+	event_del(&conn->timer);
+	struct db_result result = { .error = error };
+	if (!conn->opened && db_host(conn->config->host, conn->host_index + 1, &conn->host)) {
+		log_debug(conn->config->name, "%s; trying %s", error.message, buf_cstr(&conn->host));
+		conn->host_index++;
+		connect_host(conn);
+		return;
+	}
+	conn->failed = true;
+	if (!conn->opened)
+		conn->events->opened(conn->arg, &error);
+	else if (conn->answer != NULL)
+		give_answer(conn, &result);
+	else
+		conn->events->lost(conn->arg, &error);
+}
+
+static bool
+is_client_error(unsigned number)
+{
+	return (number >= CR_MIN_ERROR && number < 3000) || (number >= CER_MIN_ERROR && number < 6000);
+}
+
+static struct db_error
+last_error(const struct db_conn *conn)
+{
+	unsigned number = mysql_errno(conn->mysql);
+	const char *message = mysql_error(conn->mysql);
+	char code[12];
+	snprintf(code, sizeof code, "%u", number);
+	enum db_class class = db_code_class(codes, code);
+	bool client = number == 0 || is_client_error(number);
+	if (client && (conn->opened || class == DB_UNKNOWN))
+		class = DB_RECONNECT;
+	struct db_error error = db_error_make(class, code, message, NULL);
+	error.lost = client || class == DB_RECONNECT || class == DB_TOO_BIG;
+	db_read_mysql_message(&error, message);
+	return error;
+}
+
+/* The values of what was stored, in two arrays that the caller frees. */
+static void
+read_values(MYSQL_RES *stored, struct db_result *result, const char ***values, size_t **lengths)
+{
+	result->rows = (size_t)mysql_num_rows(stored);
+	result->columns = mysql_num_fields(stored);
+	*values = xcalloc(result->rows * result->columns + 1, sizeof **values);
+	*lengths = xcalloc(result->rows * result->columns + 1, sizeof **lengths);
+	size_t i = 0;
+	for (size_t n = 0; n < result->rows; n++) {
+		MYSQL_ROW row = mysql_fetch_row(stored);
+		const unsigned long *row_lengths = mysql_fetch_lengths(stored);
+		ASSERT(row != NULL && row_lengths != NULL);
+		for (size_t column = 0; column < result->columns; column++, i++) {
+			(*values)[i] = row[column];
+			(*lengths)[i] = row_lengths[column];
+		}
+	}
+	result->values = *values;
+	result->lengths = *lengths;
+}
+
+/* The statement has been answered. Last thing to do in an event. */
+static void
+statement_done(struct db_conn *conn)
+{
+	MYSQL_RES *stored = conn->stored;
+	conn->stored = NULL;
+	if (conn->query_failed != 0 || mysql_errno(conn->mysql) != 0) {
+		ASSERT(stored == NULL);
+		struct db_result failure = { .error = last_error(conn) };
+		if (failure.error.lost) {
+			tell_failure(conn, failure.error);
+			return;
+		}
+		watch(conn, MYSQL_WAIT_READ);
+		give_answer(conn, &failure);
+		return;
+	}
+	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1 };
+	const char **values = NULL;
+	size_t *lengths = NULL;
+	if (stored != NULL)
+		read_values(stored, &result, &values, &lengths);
+	else
+		result.affected = mysql_affected_rows(conn->mysql);
+	watch(conn, MYSQL_WAIT_READ);
+	give_answer(conn, &result);
+	free(values);
+	free(lengths);
+	mysql_free_result(stored);
+}
+
+/* The library's call has returned or waits: conn->waiting. */
+static void
+advance(struct db_conn *conn)
+{
+	if (conn->waiting == 0 && conn->step == STEP_QUERY && conn->query_failed == 0) {
+		conn->step = STEP_STORE;
+		conn->waiting = mysql_store_result_start(&conn->stored, conn->mysql);
+	}
+	if (conn->waiting != 0) {
+		watch(conn, conn->waiting);
+		return;
+	}
+	enum step done = conn->step;
+	ASSERT(done != STEP_NONE);
+	conn->step = STEP_NONE;
+	if (done == STEP_CONNECT)
+		connect_done(conn);
+	else
+		statement_done(conn);
+}
+
+/* Goes on with the call that waits. */
+static void
+resume(struct db_conn *conn, int ready)
+{
+	ASSERT(conn->waiting != 0);
+	if (conn->step == STEP_CONNECT)
+		conn->waiting = mysql_real_connect_cont(&conn->connected, conn->mysql, ready);
+	else if (conn->step == STEP_QUERY)
+		conn->waiting = mysql_real_query_cont(&conn->query_failed, conn->mysql, ready);
+	else
+		conn->waiting = mysql_store_result_cont(&conn->stored, conn->mysql, ready);
+}
+
+static void
+on_io(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	struct db_conn *conn = arg;
+	ASSERT(!conn->failed);
+	if (conn->step == STEP_NONE) {
+		tell_failure(conn, db_error_make(DB_RECONNECT, "", "the server closed the idle connection", NULL));
+		return;
+	}
+	resume(conn, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
+	    (what & EV_TIMEOUT ? MYSQL_WAIT_TIMEOUT : 0));
+	advance(conn);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct db_conn *conn = arg;
+	void (*due)(struct db_conn *conn) = conn->due;
+	conn->due = NULL;
+	if (due != NULL)
+		due(conn);
+	else
+		tell_failure(conn,
+		    db_error_make(DB_RECONNECT, "", conn->opened ? "no answer in time" : "could not connect and log in in time", NULL));
+}
+
+/* After a _start call: its end, if it came at once, is told one loop later. */
+static void
+started(struct db_conn *conn, enum step step)
+{
+	conn->step = step;
+	if (conn->waiting != 0)
+		watch(conn, conn->waiting);
+	else
+		do_later(conn, advance);
+}
+
+static void
+start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
+{
+	ASSERT(!conn->failed && conn->step == STEP_NONE && conn->answer == NULL && conn->due == NULL);
+	ASSERT(answer != NULL && conn->stored == NULL);
+	conn->answer = answer;
+	conn->answer_arg = arg;
+	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
+	watch(conn, 0);
+	conn->waiting = mysql_real_query_start(&conn->query_failed, conn->mysql, sql, len);
+	started(conn, STEP_QUERY);
+}
+
+/* What every session is, whatever the server's defaults are. MariaDB alone reads what stands in M!. */
+static void
+session_settings(const struct db_conn *conn, struct buf *sql)
+{
+	unsigned limit = conn->config->query_timeout;
+	buf_addf(sql, "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION',"
+	    " time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = %u, lock_wait_timeout = %u"
+	    " /*M!100300 , idle_write_transaction_timeout = %u, max_statement_time = %u */",
+	    limit, limit, conn->idle_transaction_s, limit);
+}
+
+static const char session_isolation[] = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+
+/* Version, largest packet; does it accept writes; does what we quote still mean what we mean? */
+static const char session_check[] = "SELECT VERSION(), @@max_allowed_packet, CONCAT(@@global.read_only) IN ('0', 'OFF') AND NOT @@innodb_read_only,"
+    " @@sql_mode LIKE '%STRICT_ALL_TABLES%' AND @@sql_mode NOT LIKE '%NO_BACKSLASH_ESCAPES%' AND @@sql_mode NOT LIKE '%ANSI_QUOTES%'"
+    " AND @@character_set_client = 'utf8mb4' AND @@time_zone = '+00:00' AND @@autocommit = 1";
+
+static struct db_error
+read_check(struct db_conn *conn, const struct db_result *result)
+{
+	static const struct db_error none = { .class = DB_OK };
+	if (result->rows != 1 || result->columns != 4 || result->values[1] == NULL || result->values[2] == NULL || result->values[3] == NULL)
+		return db_error_make(DB_UNKNOWN, "", "the server does not tell its settings", NULL);
+	db_text(conn->version, sizeof conn->version, result->values[0] == NULL ? "" : result->values[0]);
+	conn->packet_max = strtoull(result->values[1], NULL, 10);
+	if (strcmp(result->values[2], "1") != 0)
+		return db_error_make(DB_NOT_WRITABLE, "", "the server is read-only", NULL);
+	if (strcmp(result->values[3], "1") != 0)
+		return db_error_make(DB_SETUP, "", "connect_query must leave sql_mode, character set, time_zone and autocommit as they are", NULL);
+	return none;
+}
+
+static void
+setup_next(void *arg, const struct db_result *result)
+{
+	struct db_conn *conn = arg;
+	struct db_error error = result->error;
+	if (conn->setup == 4 && error.class == DB_OK)
+		error = read_check(conn, result);
+	if (error.class != DB_OK) {
+		tell_failure(conn, error);
+		return;
+	}
+	buf_reset(&conn->setup_sql);
+	switch (conn->setup++) {
+	case 0: session_settings(conn, &conn->setup_sql); break;
+	case 1: buf_adds(&conn->setup_sql, session_isolation); break;
+	case 2: buf_adds(&conn->setup_sql, conn->config->connect_query == NULL ? "DO 0" : conn->config->connect_query); break;
+	case 3: buf_adds(&conn->setup_sql, session_check); break;
+	default:
+		conn->opened = true;
+		conn->events->opened(conn->arg, NULL);
+		return;
+	}
+	start(conn, conn->setup_sql.data, conn->setup_sql.len, setup_next, conn);
+}
+
+/* A peer that has vanished without a word is noticed after tcp_user_timeout. Sockets that are not TCP refuse, and need it not. */
+static void
+set_keepalive(const struct db_conn *conn)
+{
+	int fd = (int)mysql_get_socket(conn->mysql);
+	int on = 1, seconds = (int)conn->config->tcp_user_timeout;
+	unsigned ms = conn->config->tcp_user_timeout * 1000;
+	if (seconds == 0 || setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms) != 0)
+		return;
+	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof seconds);
+}
+
+static bool
+is_socket_path(const struct db_conn *conn)
+{
+	return conn->host.len > 0 && conn->host.data[0] == '/';
+}
+
+static void
+connect_done(struct db_conn *conn)
+{
+	bool tls_wanted = conn->config->sslmode >= SSLMODE_REQUIRE && !is_socket_path(conn);
+	if (conn->connected == NULL) {
+		tell_failure(conn, last_error(conn));
+	} else if (tls_wanted && mysql_get_ssl_cipher(conn->mysql) == NULL) {
+		tell_failure(conn, db_error_make(DB_SETUP, "2026", "the server does not support TLS, but sslmode requires it", NULL));
+	} else {
+		event_del(&conn->timer);
+		set_keepalive(conn);
+		setup_next(conn, &(struct db_result){ .error.class = DB_OK });
+	}
+}
+
+/* The library verifies certificate and host name together: verify-ca is as strict as verify-full here. */
+static void
+set_options(struct db_conn *conn)
+{
+	const struct database_config *config = conn->config;
+	my_bool yes = 1;
+	unsigned off = 0, protocol = MYSQL_PROTOCOL_TCP;
+	mysql_options(conn->mysql, MYSQL_OPT_NONBLOCK, NULL);
+	mysql_options(conn->mysql, MYSQL_OPT_LOCAL_INFILE, &off); /* a server may not ask for our files */
+	mysql_options(conn->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+	mysql_options4(conn->mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "sluice");
+	if (is_socket_path(conn))
+		return;
+	if (config->port != 0)
+		mysql_options(conn->mysql, MYSQL_OPT_PROTOCOL, &protocol); /* else "localhost" would mean the socket */
+	if (config->sslmode == SSLMODE_DISABLE)
+		return;
+	mysql_options(conn->mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
+	mysql_options(conn->mysql, MYSQL_OPT_SSL_CA, config->sslrootcert);
+	mysql_options(conn->mysql, MYSQL_OPT_SSL_CERT, config->sslcert);
+	mysql_options(conn->mysql, MYSQL_OPT_SSL_KEY, config->sslkey);
+	if (config->sslmode >= SSLMODE_VERIFY_CA)
+		mysql_options(conn->mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
+}
+
+/* Lets go of the server. A call that waits is told that its time is over until it has returned, or what it holds would leak. */
+static void
+drop(struct db_conn *conn)
+{
+	watch(conn, 0);
+	event_del(&conn->timer);
+	conn->due = NULL;
+	while (conn->waiting != 0)
+		resume(conn, MYSQL_WAIT_TIMEOUT);
+	conn->step = STEP_NONE;
+	mysql_free_result(conn->stored);
+	conn->stored = NULL;
+	mysql_close(conn->mysql);
+	conn->mysql = NULL;
+}
+
+/* Begins anew with conn->host. Each host has server_connect_timeout for itself, so that a silent one does not hide the next. */
+static void
+connect_host(struct db_conn *conn)
+{
+	const struct database_config *config = conn->config;
+	drop(conn);
+	conn->answer = NULL;
+	conn->setup = 0;
+	conn->mysql = mysql_init(NULL);
+	ASSERT(conn->mysql != NULL);
+	set_options(conn);
+	set_timer(conn, config->server_connect_timeout);
+	const char *host = buf_cstr(&conn->host);
+	bool path = is_socket_path(conn);
+	conn->waiting = mysql_real_connect_start(&conn->connected, conn->mysql, path ? NULL : host, config->user, config->password, config->dbname,
+	    config->port, path ? host : NULL, 0);
+	started(conn, STEP_CONNECT);
+}
+
+static struct db_conn *
+mysql_conn_open(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s, const struct db_events *events, void *arg)
+{
+	ASSERT(config->host != NULL && config->driver == DRIVER_MYSQL);
+	struct db_conn *conn = xcalloc(1, sizeof *conn);
+	conn->base = base;
+	conn->config = config;
+	conn->idle_transaction_s = idle_transaction_s;
+	conn->events = events;
+	conn->arg = arg;
+	event_assign(&conn->io, base, -1, 0, on_io, conn);
+	evtimer_assign(&conn->timer, base, on_timer, conn);
+	bool there = db_host(config->host, 0, &conn->host);
+	ASSERT(there);
+	connect_host(conn);
+	return conn;
+}
+
+static size_t
+mysql_conn_statement_max(const struct db_conn *conn)
+{
+	return !conn->opened ? 0 : conn->packet_max > PACKET_OVERHEAD ? conn->packet_max - PACKET_OVERHEAD : 1;
+}
+
+static void
+refuse(struct db_conn *conn)
+{
+	struct db_result result = { .error = db_error_make(DB_TOO_BIG, "1153", "the statement is larger than max_allowed_packet", NULL) };
+	give_answer(conn, &result);
+}
+
+static void
+mysql_conn_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
+{
+	ASSERT(conn->opened && !conn->failed && conn->answer == NULL);
+	if (len <= mysql_conn_statement_max(conn)) {
+		start(conn, sql, len, answer, arg);
+		return;
+	}
+	conn->answer = answer; /* the server would close the connection */
+	conn->answer_arg = arg;
+	do_later(conn, refuse);
+}
+
+static void
+mysql_conn_close(struct db_conn **place)
+{
+	struct db_conn *conn = *place;
+	*place = NULL;
+	if (conn == NULL)
+		return;
+	drop(conn);
+	buf_free(&conn->host);
+	buf_free(&conn->setup_sql);
+	free(conn);
+}
+
+static uint64_t
+mysql_conn_server_id(const struct db_conn *conn)
+{
+	return conn->opened ? mysql_thread_id(conn->mysql) : 0;
+}
+
+static const char *
+mysql_conn_server_version(const struct db_conn *conn)
+{
+	return conn->opened ? conn->version : "";
+}
+
+/* Quotes with `mark`, and puts `escape` before every `mark` and every `escape` in the text. */
+static void
+quote(struct buf *out, char mark, char escape, const char *text, size_t len)
+{
+	buf_addc(out, mark);
+	size_t plain = 0; /* start of the run that needs no escape */
+	for (size_t i = 0; i < len; i++) {
+		if (text[i] == mark || text[i] == escape) {
+			buf_add(out, text + plain, i - plain);
+			buf_addc(out, escape);
+			plain = i;
+		}
+	}
+	buf_add(out, text + plain, len - plain);
+	buf_addc(out, mark);
+}
+
+static void
+mysql_conn_quote_name(struct buf *out, const char *name)
+{
+	quote(out, '`', '`', name, strlen(name));
+}
+
+static void
+mysql_conn_quote_text(struct buf *out, const char *text, size_t len)
+{
+	quote(out, '\'', '\\', text, len);
+}
+
+const struct db_ops db_mysql = {
+	.name = "mysql",
+	.open = mysql_conn_open,
+	.query = mysql_conn_query,
+	.copy = NULL,
+	.close = mysql_conn_close,
+	.server_id = mysql_conn_server_id,
+	.statement_max = mysql_conn_statement_max,
+	.server_version = mysql_conn_server_version,
+	.quote_name = mysql_conn_quote_name,
+	.quote_text = mysql_conn_quote_text,
+};

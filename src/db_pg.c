@@ -1,0 +1,629 @@
+/* PostgreSQL, through libpq.
+ *
+ *   host 1, 2 ... --connect--> session settings --> connect_query --> opened() --> idle <--> a statement under way
+ *        ^------- any failure ------'                  '                            '--- closed by the server: lost()
+ *
+ * libpq 15 looks host names up with a blocking call: a name server that hangs holds up the whole loop. Addresses and sockets never do.
+ */
+#include "db.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "buf.h"
+#include "config.h"
+#include "db_driver.h"
+#include "log.h"
+
+/* COPY data is handed to libpq in pieces, so that it never holds a second copy of it all. */
+#define COPY_PIECE ((size_t)64 * 1024)
+/* A message to the server has at most 1 GB. */
+#define STATEMENT_MAX ((size_t)0x3fffff00)
+
+static const struct db_code codes[] = {
+#define PG_CODE(code, class) { code, class },
+#include "db_pg_errors.def"
+	{ NULL, DB_UNKNOWN },
+};
+
+/* In the order of enum sslmode. */
+static const char *const sslmodes[] = { "disable", "prefer", "require", "verify-ca", "verify-full" };
+
+/* What libpq itself says when it gives up, for which there is no SQLSTATE. */
+static const struct {
+	const char *text;
+	enum db_class class;
+} connect_texts[] = {
+	{ "session is read-only", DB_NOT_WRITABLE },
+	{ "no password supplied", DB_SETUP },
+	{ "server does not support SSL", DB_SETUP },
+	{ "certificate", DB_SETUP },
+};
+
+struct db_conn {
+	struct event_base *base;              /* the loop; not owned */
+	const struct database_config *config; /* not owned */
+	const struct db_events *events;       /* the owner's; not owned */
+	void *arg;                            /* their argument */
+	unsigned idle_transaction_s;          /* seconds a transaction may be idle */
+	PGconn *pg;                           /* owned; NULL between two hosts */
+	size_t host;                          /* which of config->host is tried or was taken */
+	bool connected;                       /* libpq has logged in */
+	bool opened;                          /* the owner was told so */
+	bool failed;                          /* of no use any more: `error` says why, and the owner was or will be told */
+	struct event io;                      /* the socket */
+	short watched;                        /* what `io` waits for; 0: nothing */
+	struct event timer;                   /* the time limit of what is under way; also tells of a failure one loop later */
+	db_answer_fn *answer;                 /* of the statement under way; NULL: idle */
+	void *answer_arg;                     /* its argument */
+	struct buf text;                      /* the statement under way, NUL-terminated for libpq */
+	const char *data;                     /* COPY data, the caller's; NULL: the statement is not a COPY */
+	size_t data_len;                      /* bytes of it */
+	size_t data_sent;                     /* bytes that libpq has taken */
+	bool in_copy;                         /* the server waits for the rest of the data */
+	bool rolled_back;                     /* a COMMIT was answered with ROLLBACK */
+	PGresult *result;                     /* the last, or the first that failed, of the statement under way */
+	struct db_error error;                /* with `failed`, or while the server says goodbye */
+	unsigned setup;                       /* next step of setting up the session */
+};
+
+static void connect_host(struct db_conn *conn);
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+static void
+watch(struct db_conn *conn, short what)
+{
+	if (what == conn->watched && (what & EV_PERSIST))
+		return;
+	event_del(&conn->io);
+	conn->watched = what;
+	if (what != 0) {
+		event_assign(&conn->io, conn->base, PQsocket(conn->pg), what, on_io, conn);
+		event_add(&conn->io, NULL);
+	}
+}
+
+static void
+set_timer(struct db_conn *conn, unsigned seconds)
+{
+	struct timeval limit = { .tv_sec = seconds };
+	event_add(&conn->timer, &limit);
+}
+
+/* Tells the owner of conn->error. Last thing to do in an event: the owner may close. */
+static void
+tell_failure(struct db_conn *conn)
+{
+	ASSERT(conn->error.class != DB_OK);
+	conn->error.lost = true;
+	conn->failed = true;
+	watch(conn, 0);
+	event_del(&conn->timer);
+	db_answer_fn *answer = conn->answer;
+	conn->answer = NULL;
+	struct buf host = BUF_INIT;
+	if (!conn->opened && db_host(conn->config->host, conn->host + 1, &host)) {
+		log_debug(conn->config->name, "%s; trying %s", conn->error.message, buf_cstr(&host));
+		conn->host++;
+		connect_host(conn);
+	} else if (!conn->opened) {
+		conn->events->opened(conn->arg, &conn->error);
+	} else if (answer != NULL) {
+		struct db_result result = { .error = conn->error };
+		answer(conn->answer_arg, &result);
+	} else {
+		conn->events->lost(conn->arg, &conn->error);
+	}
+	buf_free(&host);
+}
+
+/* The same for use outside of events: one loop later. */
+static void
+fail_later(struct db_conn *conn, struct db_error error)
+{
+	conn->error = error;
+	conn->failed = true;
+	watch(conn, 0);
+	event_active(&conn->timer, EV_TIMEOUT, 1);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	struct db_conn *conn = arg;
+	if (!conn->failed)
+		conn->error = db_error_make(DB_RECONNECT, "", conn->opened ? "no answer in time" : "could not connect and log in in time", NULL);
+	tell_failure(conn);
+}
+
+/* The byte of the text where its character number `position` (from 1) begins. */
+static long
+byte_offset(const struct buf *text, long position)
+{
+	size_t i = 0;
+	for (; i < text->len; i++) {
+		bool begins = ((unsigned char)text->data[i] & 0xc0) != 0x80;
+		if (begins && --position == 0)
+			return (long)i;
+	}
+	return -1;
+}
+
+static struct db_error
+result_error(struct db_conn *conn, const PGresult *res)
+{
+	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+	const char *column = PQresultErrorField(res, PG_DIAG_COLUMN_NAME);
+	const char *position = PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION);
+	const char *context = PQresultErrorField(res, PG_DIAG_CONTEXT);
+	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	struct db_error error = db_error_make(code == NULL ? DB_RECONNECT : db_code_class(codes, code), code == NULL ? "" : code,
+	    message == NULL ? PQresultErrorMessage(res) : message, PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
+	error.lost = code == NULL || PQstatus(conn->pg) == CONNECTION_BAD ||
+	    (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0));
+	if (error.lost)
+		error.class = DB_RECONNECT;
+	if (column != NULL)
+		db_text(error.column, sizeof error.column, column);
+	if (position != NULL)
+		error.offset = byte_offset(&conn->text, strtol(position, NULL, 10));
+	if (context != NULL && conn->data != NULL)
+		db_read_copy_context(&error, buf_cstr(&conn->text), context);
+	return error;
+}
+
+static void
+on_notice(void *arg, const PGresult *res)
+{
+	struct db_conn *conn = arg;
+	struct db_error error = result_error(conn, res);
+	if (error.lost)
+		conn->error = error; /* the goodbye of a server that closes an idle connection */
+	else
+		log_debug(conn->config->name, "%s", error.message);
+}
+
+/* The values of `res`, in two arrays that the caller frees. */
+static void
+read_values(const PGresult *res, struct db_result *result, const char ***values, size_t **lengths)
+{
+	int rows = PQntuples(res), columns = PQnfields(res);
+	ASSERT(rows >= 0 && columns >= 0);
+	result->rows = (size_t)rows;
+	result->columns = (size_t)columns;
+	*values = xcalloc(result->rows * result->columns + 1, sizeof **values);
+	*lengths = xcalloc(result->rows * result->columns + 1, sizeof **lengths);
+	size_t i = 0;
+	for (int row = 0; row < rows; row++) {
+		for (int column = 0; column < columns; column++, i++) {
+			(*values)[i] = PQgetisnull(res, row, column) ? NULL : PQgetvalue(res, row, column);
+			(*lengths)[i] = (size_t)PQgetlength(res, row, column);
+		}
+	}
+	result->values = *values;
+	result->lengths = *lengths;
+}
+
+static bool
+is_error(const PGresult *res)
+{
+	return res == NULL || PQresultStatus(res) == PGRES_FATAL_ERROR || PQresultStatus(res) == PGRES_BAD_RESPONSE;
+}
+
+/* Everything has been answered: on to the callback. Last thing to do in an event. */
+static void
+finish(struct db_conn *conn)
+{
+	PGresult *res = conn->result;
+	conn->result = NULL;
+	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1 };
+	const char **values = NULL;
+	size_t *lengths = NULL;
+	if (res == NULL) {
+		result.error = db_error_make(DB_RECONNECT, "", PQerrorMessage(conn->pg), NULL);
+		result.error.lost = true;
+	} else if (is_error(res)) {
+		result.error = result_error(conn, res);
+	} else {
+		read_values(res, &result, &values, &lengths);
+		bool selected = strncmp(PQcmdStatus(res), "SELECT", 6) == 0;
+		result.affected = selected ? 0 : strtoull(PQcmdTuples(res), NULL, 10);
+		result.rolled_back = conn->rolled_back;
+	}
+	event_del(&conn->timer);
+	conn->failed = result.error.lost;
+	watch(conn, conn->failed ? 0 : EV_READ | EV_PERSIST);
+	db_answer_fn *answer = conn->answer;
+	conn->answer = NULL;
+	ASSERT(answer != NULL);
+	answer(conn->answer_arg, &result);
+	free(values);
+	free(lengths);
+	PQclear(res);
+}
+
+/* Hands COPY data to libpq; false: the socket is full, go on when it is writable. The server reads all of it even after an error, so nothing can get
+ * stuck. A lost connection ends the copy as failed, so that half of the data never counts as all of it. */
+static bool
+feed(struct db_conn *conn, bool lost)
+{
+	ASSERT(conn->in_copy);
+	int taken = lost || conn->data == NULL ? -1 : 1;
+	while (taken == 1 && conn->data_sent < conn->data_len) {
+		size_t piece = conn->data_len - conn->data_sent;
+		piece = piece < COPY_PIECE ? piece : COPY_PIECE;
+		taken = PQputCopyData(conn->pg, conn->data + conn->data_sent, (int)piece);
+		if (taken == 1)
+			conn->data_sent += piece;
+		if (taken == 1 && PQflush(conn->pg) == 1)
+			return false;
+	}
+	if (taken == 0 || PQputCopyEnd(conn->pg, taken < 0 ? "not all data could be sent" : NULL) == 0)
+		return false;
+	conn->in_copy = false;
+	return true;
+}
+
+/* Keeps the result if it is the one to answer with: the last, or the first that failed. */
+static void
+take(struct db_conn *conn, PGresult *res)
+{
+	conn->in_copy = PQresultStatus(res) == PGRES_COPY_IN;
+	if (conn->in_copy || (conn->result != NULL && is_error(conn->result))) {
+		PQclear(res);
+		return;
+	}
+	PQclear(conn->result);
+	conn->result = res;
+	/* A failed transaction answers COMMIT with the tag ROLLBACK, and with no error. */
+	if (strcmp(PQcmdStatus(res), "ROLLBACK") == 0 && strncasecmp(buf_cstr(&conn->text), "ROLLBACK", 8) != 0)
+		conn->rolled_back = true;
+}
+
+/* Sends what can be sent and takes what has come; `lost`: nothing more will come. */
+static void
+advance(struct db_conn *conn, bool lost)
+{
+	for (;;) {
+		if (conn->in_copy && !feed(conn, lost))
+			break;
+		if (!lost && PQisBusy(conn->pg))
+			break;
+		PGresult *res = PQgetResult(conn->pg);
+		if (res == NULL) {
+			finish(conn);
+			return;
+		}
+		ExecStatusType status = PQresultStatus(res);
+		if (status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH) {
+			PQclear(res);
+			conn->error = db_error_make(DB_RECONNECT, "", "the server began to send a COPY that nobody asked for", NULL);
+			tell_failure(conn);
+			return;
+		}
+		take(conn, res);
+	}
+	bool unsent = PQflush(conn->pg) == 1;
+	watch(conn, (short)(EV_READ | EV_PERSIST | (unsent || conn->in_copy ? EV_WRITE : 0)));
+}
+
+/* Something came on an idle connection: a notice, a changed setting, or the end. */
+static void
+read_idle(struct db_conn *conn, bool lost)
+{
+	(void)PQisBusy(conn->pg); /* makes libpq look at what it has read, and call on_notice() */
+	if (lost && conn->error.class == DB_OK)
+		conn->error = db_error_make(DB_RECONNECT, "", PQerrorMessage(conn->pg), NULL);
+	if (conn->error.class != DB_OK)
+		tell_failure(conn);
+}
+
+static void
+start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
+{
+	ASSERT(conn->connected && !conn->failed && conn->answer == NULL && conn->result == NULL);
+	ASSERT(answer != NULL && memchr(sql, '\0', len) == NULL);
+	buf_reset(&conn->text);
+	buf_add(&conn->text, sql, len);
+	conn->answer = answer;
+	conn->answer_arg = arg;
+	conn->in_copy = conn->rolled_back = false;
+	conn->data_sent = 0;
+	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
+	int flushed = PQsendQuery(conn->pg, buf_cstr(&conn->text)) == 1 ? PQflush(conn->pg) : -1;
+	if (flushed < 0)
+		fail_later(conn, db_error_make(DB_RECONNECT, "", PQerrorMessage(conn->pg), NULL));
+	else
+		watch(conn, (short)(EV_READ | EV_PERSIST | (flushed == 1 ? EV_WRITE : 0)));
+}
+
+/* What every session is, whatever the server's or the role's defaults are. Only a superuser may have messages in English. */
+static void
+session_settings(const struct db_conn *conn, struct buf *sql)
+{
+	unsigned limit = conn->config->query_timeout;
+	buf_addf(sql, "SET standard_conforming_strings = on; SET timezone = 'UTC'; SET bytea_output = hex; SET client_min_messages = warning;"
+	    " SET default_transaction_isolation = 'read committed'; SET statement_timeout = '%us'; SET lock_timeout = '%us';"
+	    " SET idle_in_transaction_session_timeout = '%us';"
+	    " SELECT set_config('lc_messages', 'C', false) FROM pg_roles WHERE rolname = current_user AND rolsuper",
+	    limit, limit, conn->idle_transaction_s);
+}
+
+/* Does what we quote still mean what we mean? A connect_query must not change that. */
+static bool
+session_ok(const struct db_conn *conn)
+{
+	const char *strings = PQparameterStatus(conn->pg, "standard_conforming_strings");
+	const char *encoding = PQparameterStatus(conn->pg, "client_encoding");
+	return strings != NULL && strcmp(strings, "on") == 0 && encoding != NULL && strcmp(encoding, "UTF8") == 0;
+}
+
+static void
+setup_next(void *arg, const struct db_result *result)
+{
+	struct db_conn *conn = arg;
+	if (result->error.class != DB_OK) {
+		conn->error = result->error;
+		tell_failure(conn);
+		return;
+	}
+	struct buf sql = BUF_INIT;
+	if (conn->setup == 0)
+		session_settings(conn, &sql);
+	else if (conn->setup == 1 && conn->config->connect_query != NULL)
+		buf_adds(&sql, conn->config->connect_query);
+	conn->setup++;
+	if (sql.len > 0) {
+		start(conn, sql.data, sql.len, setup_next, conn);
+	} else if (!session_ok(conn)) {
+		conn->error = db_error_make(DB_SETUP, "", "connect_query must leave standard_conforming_strings on and client_encoding UTF8", NULL);
+		tell_failure(conn);
+	} else {
+		conn->opened = true;
+		conn->events->opened(conn->arg, NULL);
+	}
+	buf_free(&sql);
+}
+
+/* Why libpq could not connect. Verbose messages bring the SQLSTATE along: "FATAL:  28P01: password authentication failed ...". */
+static struct db_error
+connect_error(const PGconn *pg)
+{
+	const char *text = PQerrorMessage(pg);
+	char code[6] = "";
+	enum db_class class = DB_RECONNECT;
+	for (const char *at = strstr(text, ":  "); at != NULL; at = strstr(at + 1, ":  ")) {
+		if (strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && at[8] == ':') {
+			memcpy(code, at + 3, 5);
+			class = db_code_class(codes, code);
+		}
+	}
+	for (size_t i = 0; code[0] == '\0' && class == DB_RECONNECT && i < sizeof connect_texts / sizeof *connect_texts; i++) {
+		if (strstr(text, connect_texts[i].text) != NULL)
+			class = connect_texts[i].class;
+	}
+	char *message = xstrdup(text);
+	char *location = strstr(message, "\nLOCATION:");
+	if (location != NULL)
+		*location = '\0'; /* a line of the server's source */
+	struct db_error error = db_error_make(class, code, message, NULL);
+	free(message);
+	return error;
+}
+
+static void
+connect_poll(struct db_conn *conn)
+{
+	switch (PQconnectPoll(conn->pg)) {
+	case PGRES_POLLING_READING:
+		watch(conn, EV_READ);
+		break;
+	case PGRES_POLLING_WRITING:
+		watch(conn, EV_WRITE);
+		break;
+	case PGRES_POLLING_OK:
+		conn->connected = true;
+		event_del(&conn->timer);
+		PQsetnonblocking(conn->pg, 1);
+		setup_next(conn, &(struct db_result){ .error.class = DB_OK });
+		break;
+	default:
+		conn->error = connect_error(conn->pg);
+		tell_failure(conn);
+	}
+}
+
+static void
+on_io(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	struct db_conn *conn = arg;
+	ASSERT(!conn->failed && conn->pg != NULL);
+	if (!conn->connected) {
+		connect_poll(conn);
+		return;
+	}
+	bool lost = (what & EV_READ) && PQconsumeInput(conn->pg) == 0;
+	if (conn->answer == NULL)
+		read_idle(conn, lost);
+	else
+		advance(conn, lost);
+}
+
+static PGconn *
+connect_start(const struct database_config *config, const char *host)
+{
+	char port[16], user_timeout[24], keepalive[16];
+	bool watched = config->tcp_user_timeout > 0;
+	snprintf(port, sizeof port, "%u", config->port);
+	snprintf(user_timeout, sizeof user_timeout, "%u000", config->tcp_user_timeout);
+	snprintf(keepalive, sizeof keepalive, "%u", config->tcp_user_timeout);
+	const char *const options[][2] = {
+		{ "host", host },
+		{ "port", config->port == 0 ? NULL : port },
+		{ "dbname", config->dbname },
+		{ "user", config->user },
+		{ "password", config->password },
+		{ "sslmode", sslmodes[config->sslmode] },
+		{ "sslrootcert", config->sslrootcert },
+		{ "sslcert", config->sslcert },
+		{ "sslkey", config->sslkey },
+		{ "gssencmode", "disable" },
+		{ "target_session_attrs", "read-write" },
+		{ "client_encoding", "UTF8" },
+		{ "application_name", "sluice" },
+		{ "tcp_user_timeout", watched ? user_timeout : NULL },
+		{ "keepalives_idle", watched ? keepalive : NULL },
+		{ "keepalives_interval", watched ? keepalive : NULL },
+	};
+	enum { N = sizeof options / sizeof *options };
+	const char *names[N + 1] = { NULL }, *values[N + 1] = { NULL };
+	for (size_t i = 0; i < N; i++) {
+		names[i] = options[i][0];
+		values[i] = options[i][1];
+	}
+	return PQconnectStartParams(names, values, 0); /* 0: a dbname is a name, never a connection string */
+}
+
+/* Begins anew with host number conn->host. Each host has server_connect_timeout for itself, so that a silent one does not hide the next. */
+static void
+connect_host(struct db_conn *conn)
+{
+	struct buf host = BUF_INIT;
+	bool there = db_host(conn->config->host, conn->host, &host);
+	ASSERT(there);
+	watch(conn, 0);
+	PQclear(conn->result);
+	conn->result = NULL;
+	PQfinish(conn->pg);
+	conn->error = (struct db_error){ .class = DB_OK };
+	conn->connected = conn->failed = false;
+	conn->setup = 0;
+	conn->pg = connect_start(conn->config, buf_cstr(&host));
+	ASSERT(conn->pg != NULL);
+	buf_free(&host);
+	if (PQstatus(conn->pg) == CONNECTION_BAD) {
+		fail_later(conn, connect_error(conn->pg));
+		return;
+	}
+	PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
+	PQsetNoticeReceiver(conn->pg, on_notice, conn);
+	set_timer(conn, conn->config->server_connect_timeout);
+	watch(conn, EV_WRITE);
+}
+
+static struct db_conn *
+pg_open(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s, const struct db_events *events, void *arg)
+{
+	ASSERT(config->host != NULL && config->driver == DRIVER_POSTGRESQL);
+	struct db_conn *conn = xcalloc(1, sizeof *conn);
+	conn->base = base;
+	conn->config = config;
+	conn->idle_transaction_s = idle_transaction_s;
+	conn->events = events;
+	conn->arg = arg;
+	event_assign(&conn->io, base, -1, 0, on_io, conn);
+	evtimer_assign(&conn->timer, base, on_timer, conn);
+	connect_host(conn);
+	return conn;
+}
+
+static void
+pg_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
+{
+	ASSERT(conn->opened);
+	conn->data = NULL;
+	conn->data_len = 0;
+	start(conn, sql, len, answer, arg);
+}
+
+static void
+pg_copy(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg)
+{
+	ASSERT(conn->opened && data != NULL);
+	conn->data = data;
+	conn->data_len = data_len;
+	start(conn, sql, len, answer, arg);
+}
+
+static void
+pg_close(struct db_conn **place)
+{
+	struct db_conn *conn = *place;
+	*place = NULL;
+	if (conn == NULL)
+		return;
+	event_del(&conn->io);
+	event_del(&conn->timer);
+	PQclear(conn->result);
+	PQfinish(conn->pg);
+	buf_free(&conn->text);
+	free(conn);
+}
+
+static uint64_t
+pg_server_id(const struct db_conn *conn)
+{
+	return conn->opened ? (uint64_t)PQbackendPID(conn->pg) : 0;
+}
+
+static size_t
+pg_statement_max(const struct db_conn *conn)
+{
+	return conn->opened ? STATEMENT_MAX : 0;
+}
+
+static const char *
+pg_server_version(const struct db_conn *conn)
+{
+	const char *version = conn->opened ? PQparameterStatus(conn->pg, "server_version") : NULL;
+	return version == NULL ? "" : version;
+}
+
+static void
+quote(struct buf *out, char mark, const char *text, size_t len)
+{
+	buf_addc(out, mark);
+	for (const char *end = text + len, *next; text < end; text = next) {
+		const char *found = memchr(text, mark, (size_t)(end - text));
+		next = found == NULL ? end : found + 1;
+		buf_add(out, text, (size_t)(next - text));
+		if (found != NULL)
+			buf_addc(out, mark);
+	}
+	buf_addc(out, mark);
+}
+
+static void
+pg_quote_name(struct buf *out, const char *name)
+{
+	quote(out, '"', name, strlen(name));
+}
+
+static void
+pg_quote_text(struct buf *out, const char *text, size_t len)
+{
+	quote(out, '\'', text, len);
+}
+
+const struct db_ops db_postgresql = {
+	.name = "postgresql",
+	.open = pg_open,
+	.query = pg_query,
+	.copy = pg_copy,
+	.close = pg_close,
+	.server_id = pg_server_id,
+	.statement_max = pg_statement_max,
+	.server_version = pg_server_version,
+	.quote_name = pg_quote_name,
+	.quote_text = pg_quote_text,
+};

@@ -1,0 +1,71 @@
+/* Messages -> the SQL that stores them: COPY text, or multi-row INSERT. Pure: bytes in, bytes out. */
+#ifndef SLUICE_ENCODE_H
+#define SLUICE_ENCODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buf.h"
+
+struct mapping;
+
+/* One message. */
+struct item {
+	const char *text; /* ARENA_PADDING bytes behind it are readable; not owned */
+	size_t len;
+};
+
+/* One statement of a batch. */
+struct batch_statement {
+	struct buf sql;      /* COPY ... FROM STDIN, or INSERT ... */
+	struct buf copy;     /* the COPY's data; empty for an INSERT */
+	bool is_copy;
+	uint32_t *rows;      /* rows[i] is the item that row i of the statement came from; n_rows of them */
+	size_t *offsets;     /* INSERT: where row i begins in sql; n_rows of them */
+	uint32_t n_rows;
+	uint32_t cap_rows;   /* allocated in rows and offsets */
+};
+
+/* The statements of one window, in the order in which they must run. Reused from window to window: all memory stays. */
+struct batch {
+	struct batch_statement *statements; /* cap of them are initialised */
+	size_t n;   /* in use */
+	size_t cap;
+};
+
+#define BATCH_INIT { NULL, 0, 0 }
+
+/* Frees everything in it. */
+void batch_free(struct batch *batch);
+/* Which item a server error belongs to: by its row, else by its offset in the text; -1 where neither tells. */
+long batch_item(const struct batch_statement *statement, long row, long offset);
+
+struct encoder;
+
+/* An encoder with its own reused JSON reader and buffers; one serves the whole process. */
+struct encoder *encoder_new(void);
+/* Frees; nulls the caller's pointer. */
+void encoder_free(struct encoder **encoder);
+
+/* What to encode. */
+struct encode_input {
+	const struct mapping *mapping;
+	const struct item *items;  /* n_items of them */
+	uint32_t n_items;
+	const bool *skip;          /* skip[i]: leave item i out; NULL: none */
+	uint64_t position;         /* of items[0], for @position */
+	int64_t now_us;            /* microseconds since 1970, UTC, for @now */
+	size_t max_item_bytes;     /* larger items are rejected */
+	size_t statement_max;      /* no statement may be longer than this (max_allowed_packet); several are made instead */
+};
+
+/* An item that can never become a row. */
+typedef void encode_reject_fn(void *arg, uint32_t item, const char *column, const char *message);
+
+/* Fills `batch` with the statements for all items but the skipped and the rejected ones; `reject` is called once for each of the latter, in order.
+ * No row left: batch->n is 0. Rows with different sets of present keys go to different statements (COPY, upsert) or use DEFAULT (INSERT).
+ * MODE_UPSERT for PostgreSQL never has one `key` twice in a statement. */
+void encode(struct encoder *encoder, const struct encode_input *input, struct batch *batch, encode_reject_fn *reject, void *arg);
+
+#endif

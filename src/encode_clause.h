@@ -1,0 +1,33 @@
+/* What stands before and behind the rows of a statement. */
+#ifndef SLUICE_ENCODE_CLAUSE_H
+#define SLUICE_ENCODE_CLAUSE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct buf;
+struct mapping;
+
+/* A set of mapped columns: bit i % 8 of byte i / 8 is column i. */
+typedef unsigned char column_set;
+
+/* Is column i in the set? */
+static inline bool
+column_set_has(const column_set *set, size_t i)
+{
+	return set[i / 8] >> i % 8 & 1;
+}
+
+/* Puts column i into the set. */
+static inline void
+column_set_add(column_set *set, size_t i)
+{
+	set[i / 8] = (column_set)(set[i / 8] | 1u << i % 8);
+}
+
+/* Appends `COPY ... FROM STDIN`, or `INSERT INTO ... VALUES `, with the columns of the set. */
+void encode_head(const struct mapping *mapping, const column_set *listed, bool is_copy, struct buf *out);
+/* Appends what an INSERT says of keys that are there already; nothing for MODE_INSERT. */
+void encode_tail(const struct mapping *mapping, const column_set *listed, struct buf *out);
+
+#endif

@@ -1,0 +1,131 @@
+/* The kinds of columns, each with its way to take a value. */
+#include "encode_value.h"
+
+#include <string.h>
+
+#include "config.h"
+#include "encode_text.h"
+#include "json.h"
+#include "mapping.h"
+#include "sql_text.h"
+
+/* Appends text for a column that is not binary. */
+static const char *
+add_text(struct value_context *context, struct buf *out, const char *text, size_t len)
+{
+	return sql_text_add(context->as, out, text, len) ? NULL : "\\u0000 cannot be stored in a PostgreSQL text";
+}
+
+/* Appends what is in the scratch buffer. */
+static const char *
+add_scratch(struct value_context *context, struct buf *out)
+{
+	return add_text(context, out, context->scratch.data, context->scratch.len);
+}
+
+static const char *
+add_base64(struct value_context *context, const struct json_value *value, struct buf *out)
+{
+	if (value->kind != JSON_STRING)
+		return "base64() takes a string";
+	buf_reset(&context->scratch);
+	if (!text_from_base64(&context->scratch, value->text, value->len))
+		return "not base64";
+	sql_text_add_binary(context->as, out, context->scratch.data, context->scratch.len);
+	return NULL;
+}
+
+/* MySQL's bit columns take quoted digits as bytes, so theirs go bare. */
+static const char *
+add_bit(const struct json_value *value, struct buf *out)
+{
+	static const char why[] = "a bit column takes an integer from 0 on, true, false or a string of 0 and 1";
+	bool number = value->kind == JSON_NUMBER;
+
+	if (value->kind == JSON_TRUE || value->kind == JSON_FALSE) {
+		buf_addc(out, value->kind == JSON_TRUE ? '1' : '0');
+		return NULL;
+	}
+	if (!number && value->kind != JSON_STRING)
+		return why;
+	for (size_t i = 0; i < value->len; i++) {
+		char c = value->text[i];
+		if (c < '0' || c > (number ? '9' : '1'))
+			return why;
+	}
+	buf_adds(out, number ? "" : "b'");
+	buf_add(out, value->text, value->len);
+	buf_adds(out, number ? "" : "'");
+	return NULL;
+}
+
+/* A string for a date or time column of MySQL; what is no ISO 8601 goes as it is, for the server to judge. */
+static const char *
+add_date(struct value_context *context, bool date_only, const struct json_value *value, struct buf *out)
+{
+	buf_reset(&context->scratch);
+	if (value->kind == JSON_STRING && text_from_iso(&context->scratch, value->text, value->len, date_only))
+		return add_scratch(context, out);
+	return add_text(context, out, value->text, value->len);
+}
+
+/* A value of the message that is not NULL. */
+static const char *
+add_message(struct value_context *context, enum column_kind kind, const struct json_value *value, struct buf *out)
+{
+	switch (kind) {
+	case COLUMN_JSON:
+		return add_text(context, out, value->raw, value->raw_len);
+	case COLUMN_NUMBER:
+		if (value->kind == JSON_TRUE || value->kind == JSON_FALSE)
+			return add_text(context, out, value->kind == JSON_TRUE ? "1" : "0", 1);
+		break;
+	case COLUMN_BIT:
+		return add_bit(value, out);
+	case COLUMN_DATETIME:
+	case COLUMN_DATE:
+		return add_date(context, kind == COLUMN_DATE, value, out);
+	case COLUMN_ARRAY:
+		if (value->kind != JSON_ARRAY)
+			break;
+		buf_reset(&context->scratch);
+		text_from_array(&context->scratch, value->raw, value->raw_len);
+		return add_scratch(context, out);
+	case COLUMN_BINARY:
+		if (context->driver == DRIVER_POSTGRESQL)
+			break;
+		sql_text_add_binary(context->as, out, value->text, value->len);
+		return NULL;
+	case COLUMN_PLAIN:
+	case COLUMN_BOOL:
+	case COLUMN_TIME:
+		break;
+	}
+	return add_text(context, out, value->text, value->len);
+}
+
+const char *
+encode_value(struct value_context *context, const struct mapped_column *column, const struct json_value *value, struct buf *out)
+{
+	ASSERT((value != NULL) == (column->from == FROM_MESSAGE || column->from == FROM_BASE64));
+	ASSERT(value == NULL || value->kind != JSON_ABSENT);
+	if (value != NULL && value->kind == JSON_NULL) {
+		buf_adds(out, context->as->null);
+		return NULL;
+	}
+	switch (column->from) {
+	case FROM_MESSAGE:
+		return add_message(context, column->kind, value, out);
+	case FROM_BASE64:
+		return add_base64(context, value, out);
+	case FROM_NOW:
+		return add_text(context, out, context->now.data, context->now.len);
+	case FROM_QUEUE:
+		return add_text(context, out, context->queue, strlen(context->queue));
+	case FROM_POSITION:
+		break;
+	}
+	buf_reset(&context->scratch);
+	buf_addf(&context->scratch, "%llu", (unsigned long long)context->position);
+	return add_scratch(context, out);
+}

@@ -1,0 +1,323 @@
+/* A statement of a task on one real connection. */
+#include "errand.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "config.h"
+#include "encode.h"
+#include "ledger.h"
+#include "mapping.h"
+#include "pool.h"
+#include "table.h"
+#include "window.h"
+
+#define STATEMENT_MARGIN 1024 /* bytes of a packet that are not the statement's */
+
+/* A statement under way on a session; one a session, reused while it is lent. */
+struct errand {
+	const struct errand_place *place; /* borrowed */
+	struct task *task;                /* borrowed */
+	struct statement statement;       /* what was asked */
+	size_t next;                      /* ROWS: statement of the batch under way */
+	uint64_t affected;                /* ROWS: so far */
+	uint64_t rows;                    /* ROWS: sent so far */
+};
+
+static struct session *
+session_of(const struct errand *e)
+{
+	return e->task->session;
+}
+
+static const struct db_ops *
+driver_of(const struct errand *e)
+{
+	return pool_driver(session_of(e)->pool);
+}
+
+static struct answer
+answer_from(const struct db_result *result)
+{
+	return (struct answer){ .error = result->error, .item = -1, .affected = result->affected, .rolled_back = result->rolled_back };
+}
+
+static void
+finish(struct errand *e, const struct answer *answer)
+{
+	e->place->answered(e->place->arg, e->task, answer);
+}
+
+static void
+send(struct errand *e, db_answer_fn *answer)
+{
+	struct session *s = session_of(e);
+	driver_of(e)->query(s->conn, s->sql.data, s->sql.len, answer, e);
+}
+
+/* The statement's text, anew, for the caller to fill. */
+static struct buf *
+text(struct errand *e)
+{
+	buf_reset(&session_of(e)->sql);
+	return &session_of(e)->sql;
+}
+
+/* Ends the errand with an error that we found ourselves. */
+static void
+refuse(struct errand *e, enum db_class class, const char *message)
+{
+	struct answer a = { .error = { .class = class, .row = -1, .offset = -1 }, .item = -1 };
+	snprintf(a.error.message, sizeof a.error.message, "%s", message);
+	finish(e, &a);
+}
+
+static void
+on_plain(void *arg, const struct db_result *result)
+{
+	struct answer a = answer_from(result);
+	finish(arg, &a);
+}
+
+/* -- the catalogue */
+
+static void
+on_catalogue(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	struct answer a = answer_from(result);
+	if (a.error.class != DB_OK) {
+		finish(e, &a);
+		return;
+	}
+	struct buf why = BUF_INIT;
+	struct table *table = table_read(e->place->config->target->driver, result);
+	struct mapping *mapping = mapping_new(e->place->config, table, &why);
+	table_free(&table);
+	if (mapping == NULL) {
+		refuse(e, DB_SETUP, buf_cstr(&why));
+	} else {
+		e->place->mapped(e->place->arg, mapping);
+		finish(e, &a);
+	}
+	buf_free(&why);
+}
+
+/* -- the ring */
+
+static void
+count_ring(struct errand *e, db_answer_fn *answer)
+{
+	ledger_count_sql(driver_of(e), e->place->config->name, text(e));
+	send(e, answer);
+}
+
+static void
+on_ring_counted(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	struct answer a = answer_from(result);
+	uint64_t there = 0;
+	if (a.error.class == DB_OK && result->rows == 1 && result->columns == 1 && result->values[0] != NULL)
+		there = strtoull(result->values[0], NULL, 10);
+	if (a.error.class != DB_OK || there >= e->place->config->ledger_rows) {
+		finish(e, &a);
+		return;
+	}
+	ledger_fill_sql(driver_of(e), e->place->config->name, e->place->config->ledger_rows, text(e));
+	send(e, on_plain);
+}
+
+static void
+on_ledger_made(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	struct answer a = answer_from(result);
+	if (a.error.class == DB_OK) {
+		count_ring(e, on_ring_counted);
+	} else if (a.error.class == DB_SETUP) {
+		char why[DB_MESSAGE_MAX];
+		snprintf(why, sizeof why, "the table " LEDGER_TABLE " is not there and %.200s may not create it; let the DBA run what `sluice init --print` prints",
+		    e->place->config->target->user);
+		refuse(e, DB_SETUP, why);
+	} else {
+		finish(e, &a);
+	}
+}
+
+/* Looked for first: CREATE TABLE IF NOT EXISTS wants the right to create even where the table is there. */
+static void
+on_ring_looked_for(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	bool missing = strcmp(result->error.code, "42P01") == 0 || strcmp(result->error.code, "1146") == 0;
+	if (!missing) {
+		on_ring_counted(e, result);
+		return;
+	}
+	ledger_ddl(e->place->config->target->driver, text(e));
+	send(e, on_ledger_made);
+}
+
+static void
+on_rows_read(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	struct answer a = answer_from(result);
+	struct ledger_rows rows;
+	if (a.error.class != DB_OK) {
+		finish(e, &a);
+	} else if (!ledger_read(result, &rows)) {
+		refuse(e, DB_SETUP, "the rows of " LEDGER_TABLE " hold something that sluice does not write: has somebody changed them?");
+	} else {
+		a.rows = rows.rows;
+		a.n_rows = rows.n;
+		finish(e, &a);
+		ledger_rows_free(&rows);
+	}
+}
+
+static void
+on_epoch_read(void *arg, const struct db_result *result)
+{
+	struct answer a = answer_from(result);
+	if (a.error.class == DB_OK && result->rows == 1 && result->values[0] != NULL)
+		a.epoch = strtoull(result->values[0], NULL, 10);
+	finish(arg, &a);
+}
+
+/* -- rows */
+
+static void
+send_rows(struct errand *e);
+
+static void
+on_rows_stored(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	struct answer a = answer_from(result);
+	const struct batch_statement *b = &session_of(e)->batch.statements[e->next];
+	if (a.error.class != DB_OK) {
+		a.item = batch_item(b, a.error.row, a.error.offset);
+		finish(e, &a);
+		return;
+	}
+	e->rows += b->n_rows;
+	e->affected += result->affected;
+	e->next++;
+	send_rows(e);
+}
+
+static void
+send_rows(struct errand *e)
+{
+	struct session *s = session_of(e);
+	if (e->next == s->batch.n) {
+		struct answer a = { .item = -1 };
+		if (e->place->config->mode == MODE_IGNORE && e->affected < e->rows)
+			a.duplicates = e->rows - e->affected;
+		finish(e, &a);
+		return;
+	}
+	const struct batch_statement *b = &s->batch.statements[e->next];
+	if (b->is_copy)
+		driver_of(e)->copy(s->conn, b->sql.data, b->sql.len, b->copy.data, b->copy.len, on_rows_stored, e);
+	else
+		driver_of(e)->query(s->conn, b->sql.data, b->sql.len, on_rows_stored, e);
+}
+
+/* -- which statement says what */
+
+static void
+run_body(struct errand *e, bool begin_first)
+{
+	const struct errand_place *p = e->place;
+	struct buf *sql = text(e);
+	if (begin_first)
+		buf_adds(sql, "BEGIN;");
+	switch (e->statement.kind) {
+	case STATEMENT_CATALOGUE:
+		table_query(p->config->target->driver, p->config->table, sql);
+		send(e, on_catalogue);
+		break;
+	case STATEMENT_RING_MAKE:
+		count_ring(e, on_ring_looked_for);
+		break;
+	case STATEMENT_COMMIT:
+		buf_adds(sql, "COMMIT");
+		send(e, on_plain);
+		break;
+	case STATEMENT_ROLLBACK:
+		buf_adds(sql, "ROLLBACK");
+		send(e, on_plain);
+		break;
+	case STATEMENT_ROWS:
+		send_rows(e);
+		break;
+	default:
+		ledger_sql(driver_of(e), p->config->target->driver, p->config->name, p->generation, &e->statement, sql);
+		send(e, e->statement.kind == STATEMENT_RING_READ || e->statement.kind == STATEMENT_ROW_LOCK ? on_rows_read :
+		    e->statement.kind == STATEMENT_RING_LOCK ? on_epoch_read : on_plain);
+	}
+}
+
+static void
+on_begun(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	if (result->error.class != DB_OK)
+		on_plain(e, result);
+	else
+		run_body(e, false);
+}
+
+static struct errand *
+errand_of(const struct errand_place *place, struct task *task)
+{
+	struct errand *e = task->session->borrower;
+	if (e == NULL)
+		task->session->borrower = e = xcalloc(1, sizeof *e);
+	*e = (struct errand){ .place = place, .task = task };
+	return e;
+}
+
+void
+errand_run(const struct errand_place *place, struct task *task, const struct statement *s)
+{
+	struct errand *e = errand_of(place, task);
+	e->statement = *s;
+	bool joined = s->begin && place->config->target->driver == DRIVER_POSTGRESQL && s->kind != STATEMENT_ROWS; /* saves a round trip */
+	if (s->begin && !joined) {
+		buf_adds(text(e), "BEGIN");
+		send(e, on_begun);
+	} else {
+		run_body(e, joined);
+	}
+}
+
+static void
+on_reject(void *arg, uint32_t item, const char *column, const char *message)
+{
+	struct reject r = { .index = item, .class = "message" };
+	snprintf(r.column, sizeof r.column, "%s", column);
+	snprintf(r.message, sizeof r.message, "%s", message);
+	window_reject(arg, &r);
+}
+
+void
+errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us)
+{
+	struct window *w = task->window;
+	struct session *s = task->session;
+	size_t most = driver_of(&(struct errand){ .task = task })->statement_max(s->conn);
+	struct encode_input input = { .mapping = place->mapping, .items = w->items, .n_items = w->count, .skip = w->skip, .position = w->first,
+		.now_us = now_us, .max_item_bytes = place->config->max_item_bytes, .statement_max = most > 2 * STATEMENT_MARGIN ? most - STATEMENT_MARGIN : most };
+	encode(encoder, &input, &s->batch, on_reject, w);
+}
+
+void
+errand_end(struct session *session)
+{
+	free(session->borrower);
+	session->borrower = NULL;
+}

@@ -1,0 +1,32 @@
+/* A statement of a task on one real connection: rendered as SQL, sent, its answer turned into plain values. The other half of task.h. */
+#ifndef SLUICE_ERRAND_H
+#define SLUICE_ERRAND_H
+
+#include <stdint.h>
+
+#include "task.h"
+
+struct encoder;
+struct mapping;
+struct queue_config;
+
+/* What statements of one queue need to know. */
+struct errand_place {
+	const struct queue_config *config; /* borrowed */
+	const char *generation;            /* of the queue; borrowed, read at each statement */
+	const struct mapping *mapping;     /* borrowed; replaced when the catalogue was read again */
+	/* A new mapping was made (the receiver owns it), by a CATALOGUE statement. */
+	void (*mapped)(void *arg, struct mapping *mapping);
+	/* A statement's answer. */
+	void (*answered)(void *arg, struct task *task, const struct answer *answer);
+	void *arg;
+};
+
+/* Runs the statement on the task's session; answered() is called once, later. The place must live until then. */
+void errand_run(const struct errand_place *place, struct task *task, const struct statement *statement);
+/* Encodes the rows of a STORE's window into the session's batch and marks what can never become a row. */
+void errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us);
+/* Frees what errands keep on a session; before it is given back. */
+void errand_end(struct session *session);
+
+#endif

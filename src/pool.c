@@ -1,0 +1,398 @@
+/* The fixed pool of one database. */
+#include "pool.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "config.h"
+#include "log.h"
+
+#define STATES 4
+#define RECYCLE_PAUSE_MS 200 /* the server needs a moment to see the old connection's end: it must never count one more than pool_size */
+#define LOGIN_RETRY_MAX_MS 15000
+#define AVERAGE_WEIGHT 0.1
+
+struct pool {
+	struct event_base *base;              /* borrowed */
+	const struct database_config *config; /* borrowed */
+	const struct db_ops *driver;          /* of config->driver */
+	unsigned idle_transaction_s;          /* for db_ops.open */
+	struct session *sessions;             /* config->pool_size of them; owned */
+	unsigned size;                        /* of the array */
+	struct list states[STATES];           /* every session is on the list of its state */
+	unsigned counts[STATES];              /* lengths of these lists */
+	struct list clients;                  /* struct pool_client */
+	struct event *pump;                   /* runs when something can be lent or must be opened */
+	unsigned failures;                    /* attempts that failed since the last that did not: then one at a time */
+	uint64_t open_at_ms;                  /* no attempt before this */
+	char subject[80];                     /* "database NAME", for the log */
+	char why[DB_MESSAGE_MAX + 20];        /* the last failure; "": none since the last success */
+	uint64_t errors[10];                  /* by enum db_class */
+};
+
+/* -- states */
+
+static void
+session_set_state(struct session *s, enum session_state state)
+{
+	static const unsigned edges[STATES] = {
+		[SESSION_CLOSED] = 1u << SESSION_CONNECTING,
+		[SESSION_CONNECTING] = 1u << SESSION_CLOSED | 1u << SESSION_IDLE,
+		[SESSION_IDLE] = 1u << SESSION_CLOSED | 1u << SESSION_BUSY,
+		[SESSION_BUSY] = 1u << SESSION_CLOSED | 1u << SESSION_IDLE,
+	};
+	struct pool *p = s->pool;
+	ASSERT(edges[s->state] & 1u << state);
+	ASSERT(p->counts[s->state] > 0);
+	p->counts[s->state]--;
+	list_remove(&s->node);
+	s->state = state;
+	s->since_ms = clock_ms();
+	p->counts[state]++;
+	list_append(&p->states[state], &s->node);
+}
+
+static void
+wake_in(struct pool *p, uint64_t ms)
+{
+	struct timeval tv = { (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) };
+	event_add(p->pump, &tv);
+}
+
+/* Closes it; it is opened anew after a moment. */
+static void
+session_close(struct session *s, uint64_t pause_ms)
+{
+	struct pool *p = s->pool;
+	p->driver->close(&s->conn);
+	session_set_state(s, SESSION_CLOSED);
+	uint64_t at = clock_ms() + pause_ms;
+	if (at > p->open_at_ms)
+		p->open_at_ms = at;
+	wake_in(p, 0);
+}
+
+/* -- connecting */
+
+static void
+note_error(struct pool *p, const struct db_error *error)
+{
+	p->errors[error->class]++;
+	char why[sizeof p->why];
+	snprintf(why, sizeof why, "%s%s%s%s", error->message, error->code[0] ? " (" : "", error->code, error->code[0] ? ")" : "");
+	if (strcmp(why, p->why) != 0)
+		log_warning(p->subject, "%s: trying again until it works", why);
+	memcpy(p->why, why, sizeof why);
+}
+
+static uint64_t
+login_pause_ms(const struct pool *p)
+{
+	uint64_t ms = (uint64_t)p->config->server_login_retry * 1000;
+	for (unsigned i = 1; i < p->failures && ms < LOGIN_RETRY_MAX_MS; i++)
+		ms *= 2;
+	if (ms > LOGIN_RETRY_MAX_MS)
+		ms = LOGIN_RETRY_MAX_MS;
+	return ms / 2 + (uint64_t)random() % (ms / 2 + 1);
+}
+
+/* Lifetimes differ by a quarter, or all connections would be recycled at the same moment. */
+static uint64_t
+recycle_at(const struct pool *p, const struct session *s)
+{
+	if (p->config->server_lifetime == 0)
+		return UINT64_MAX;
+	uint64_t life = (uint64_t)p->config->server_lifetime * 1000, i = (uint64_t)(s - p->sessions);
+	return clock_ms() + life - life / 4 * i / p->size;
+}
+
+static void
+on_opened(void *arg, const struct db_error *error)
+{
+	struct session *s = arg;
+	struct pool *p = s->pool;
+	ASSERT(s->state == SESSION_CONNECTING);
+	if (error != NULL) {
+		p->failures++;
+		note_error(p, error);
+		session_close(s, login_pause_ms(p));
+		return;
+	}
+	if (p->failures > 0)
+		log_info(p->subject, "connected again");
+	p->failures = 0;
+	p->why[0] = '\0';
+	s->recycle_ms = recycle_at(p, s);
+	session_set_state(s, SESSION_IDLE);
+	if (p->counts[SESSION_CLOSED] + p->counts[SESSION_CONNECTING] == 0)
+		log_info(p->subject, "%u of %u connections ready, %s", p->size, p->size, p->driver->server_version(s->conn));
+	wake_in(p, 0);
+}
+
+static void
+on_lost(void *arg, const struct db_error *error)
+{
+	struct session *s = arg;
+	ASSERT(s->state == SESSION_IDLE);
+	note_error(s->pool, error);
+	session_close(s, RECYCLE_PAUSE_MS);
+}
+
+static const struct db_events events = { on_opened, on_lost };
+
+/* Opens what is closed: all at once at the start, one at a time while attempts fail, so that a sick server is not hammered. */
+static void
+open_sessions(struct pool *p)
+{
+	uint64_t now = clock_ms();
+	while (p->counts[SESSION_CLOSED] > 0) {
+		if (p->failures > 0 && p->counts[SESSION_CONNECTING] > 0)
+			return;
+		if (now < p->open_at_ms) {
+			wake_in(p, p->open_at_ms - now);
+			return;
+		}
+		struct session *s = LIST_OWNER(p->states[SESSION_CLOSED].next, struct session, node);
+		s->conn = p->driver->open(p->base, p->config, p->idle_transaction_s, &events, s);
+		session_set_state(s, SESSION_CONNECTING);
+	}
+}
+
+/* One at a time, between batches, and only while all others are there. */
+static void
+recycle(struct pool *p)
+{
+	uint64_t now = clock_ms(), next = UINT64_MAX;
+	for (unsigned i = 0; i < p->size; i++) {
+		struct session *s = &p->sessions[i];
+		if (s->state == SESSION_IDLE && now >= s->recycle_ms && p->counts[SESSION_CLOSED] + p->counts[SESSION_CONNECTING] == 0) {
+			log_debug(p->subject, "recycling connection %llu", (unsigned long long)p->driver->server_id(s->conn));
+			session_close(s, RECYCLE_PAUSE_MS);
+			return;
+		}
+		if (s->state == SESSION_IDLE && s->recycle_ms < next)
+			next = s->recycle_ms;
+	}
+	if (next != UINT64_MAX)
+		wake_in(p, next > now ? next - now : 1000);
+}
+
+/* -- lending */
+
+/* Sessions that a client may hold: one is kept free for every other client that holds none, or a slow queue would starve it; but never more than half
+ * of the pool is kept free. */
+static unsigned
+limit_of(const struct pool *p, const struct pool_client *c)
+{
+	unsigned keep = 0;
+	LIST_EACH(&p->clients, node) {
+		const struct pool_client *other = LIST_OWNER(node, struct pool_client, node);
+		keep += other != c && other->held == 0;
+	}
+	unsigned limit = keep > p->size / 2 ? p->size - p->size / 2 : p->size - keep;
+	if (c->max > 0 && limit > c->max)
+		limit = c->max;
+	return limit > 0 ? limit : 1;
+}
+
+/* Who comes next: of those that want and may, the one that had the least. */
+static struct pool_client *
+next_client(struct pool *p)
+{
+	struct pool_client *best = NULL;
+	LIST_EACH(&p->clients, node) {
+		struct pool_client *c = LIST_OWNER(node, struct pool_client, node);
+		if (c->wanted > 0 && c->held < limit_of(p, c) && (best == NULL || c->pass < best->pass))
+			best = c;
+	}
+	return best;
+}
+
+static void
+lend(struct pool *p, struct pool_client *c)
+{
+	struct session *s = LIST_OWNER(p->states[SESSION_IDLE].next, struct session, node);
+	c->held++;
+	c->wanted--;
+	c->pass += c->average_ms / c->weight;
+	s->client = c;
+	session_set_state(s, SESSION_BUSY);
+	if (!c->give(c->arg, s)) {
+		c->wanted = 0;
+		pool_give_back(s, false);
+	}
+}
+
+static void
+on_pump(evutil_socket_t fd, short what, void *arg)
+{
+	struct pool *p = arg;
+	(void)fd;
+	(void)what;
+	event_del(p->pump);
+	recycle(p);
+	open_sessions(p);
+	struct pool_client *c;
+	while (p->counts[SESSION_IDLE] > 0 && (c = next_client(p)) != NULL)
+		lend(p, c);
+}
+
+void
+pool_want(struct pool_client *c, unsigned sessions)
+{
+	struct pool *p = c->pool;
+	if (c->wanted == 0 && c->held == 0 && sessions > 0) { /* back from idleness: no credit was saved up by it */
+		LIST_EACH(&p->clients, node) {
+			const struct pool_client *other = LIST_OWNER(node, struct pool_client, node);
+			if (other != c && (other->held > 0 || other->wanted > 0) && other->pass - other->average_ms > c->pass)
+				c->pass = other->pass - other->average_ms;
+		}
+	}
+	c->wanted = sessions;
+	if (sessions > 0 && p->counts[SESSION_IDLE] > 0)
+		event_active(p->pump, EV_TIMEOUT, 0);
+}
+
+void
+pool_give_back(struct session *s, bool lost)
+{
+	struct pool *p = s->pool;
+	struct pool_client *c = s->client;
+	ASSERT(s->state == SESSION_BUSY && c != NULL && c->held > 0);
+	double took = (double)(clock_ms() - s->since_ms) + 0.1;
+	c->pass += (took - c->average_ms) / c->weight; /* what it took, instead of what was expected */
+	c->average_ms += AVERAGE_WEIGHT * (took - c->average_ms);
+	c->held--;
+	s->client = NULL;
+	s->borrower = NULL;
+	if (lost) {
+		p->errors[DB_RECONNECT]++;
+		session_close(s, RECYCLE_PAUSE_MS);
+	} else {
+		session_set_state(s, SESSION_IDLE);
+		if (s->recycle_ms == 0)
+			session_close(s, RECYCLE_PAUSE_MS);
+	}
+	event_active(p->pump, EV_TIMEOUT, 0);
+}
+
+/* -- life */
+
+struct pool *
+pool_new(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s)
+{
+	struct pool *p = xcalloc(1, sizeof *p);
+	p->base = base;
+	p->config = config;
+	p->driver = db_driver(config->driver);
+	p->idle_transaction_s = idle_transaction_s;
+	p->size = config->pool_size;
+	p->sessions = xcalloc(p->size, sizeof *p->sessions);
+	snprintf(p->subject, sizeof p->subject, "database %s", config->name);
+	list_init(&p->clients);
+	for (unsigned i = 0; i < STATES; i++)
+		list_init(&p->states[i]);
+	for (unsigned i = 0; i < p->size; i++) {
+		p->sessions[i].pool = p;
+		list_append(&p->states[SESSION_CLOSED], &p->sessions[i].node);
+	}
+	p->counts[SESSION_CLOSED] = p->size;
+	p->pump = event_new(base, -1, 0, on_pump, p);
+	ASSERT(p->pump != NULL);
+	wake_in(p, 0);
+	return p;
+}
+
+void
+pool_free(struct pool **pool)
+{
+	struct pool *p = *pool;
+	*pool = NULL;
+	if (p == NULL)
+		return;
+	event_free(p->pump);
+	for (unsigned i = 0; i < p->size; i++) {
+		struct session *s = &p->sessions[i];
+		if (s->conn != NULL)
+			p->driver->close(&s->conn);
+		buf_free(&s->sql);
+		batch_free(&s->batch);
+	}
+	free(p->sessions);
+	free(p);
+}
+
+void
+pool_join(struct pool *p, struct pool_client *c)
+{
+	ASSERT(c->weight > 0);
+	c->pool = p;
+	c->wanted = c->held = 0;
+	c->pass = c->average_ms = 0;
+	list_append(&p->clients, &c->node);
+}
+
+void
+pool_leave(struct pool_client *c)
+{
+	ASSERT(c->held == 0);
+	list_remove(&c->node);
+	c->pool = NULL;
+}
+
+void
+pool_reconnect(struct pool *p)
+{
+	for (unsigned i = 0; i < p->size; i++) {
+		struct session *s = &p->sessions[i];
+		if (s->state == SESSION_IDLE)
+			session_close(s, RECYCLE_PAUSE_MS);
+		else
+			s->recycle_ms = 0;
+	}
+}
+
+unsigned
+pool_count(const struct pool *p, enum session_state state)
+{
+	return p->counts[state];
+}
+
+bool
+pool_is_up(const struct pool *p)
+{
+	return p->counts[SESSION_IDLE] + p->counts[SESSION_BUSY] > 0;
+}
+
+const char *
+pool_why(const struct pool *p)
+{
+	return p->why;
+}
+
+const struct database_config *
+pool_config(const struct pool *p)
+{
+	return p->config;
+}
+
+const struct session *
+pool_session(const struct pool *p, size_t i)
+{
+	ASSERT(i < p->size);
+	return &p->sessions[i];
+}
+
+const uint64_t *
+pool_errors(const struct pool *p)
+{
+	return p->errors;
+}
+
+const struct db_ops *
+pool_driver(const struct pool *p)
+{
+	return p->driver;
+}

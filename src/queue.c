@@ -1,0 +1,415 @@
+/* A queue's life cycle: from the lease to draining, and back when something is lost. */
+#include "queue.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue_inner.h"
+
+#define STANDBY_MS 500 /* how often a standby asks for the lease: it follows a clean stop this fast */
+
+const char *
+queue_state_name(enum queue_state state)
+{
+	static const char *const names[] = { "standby", "prepare", "raise", "own", "recall", "drain", "stopped" };
+	ASSERT((size_t)state < sizeof names / sizeof names[0]);
+	return names[state];
+}
+
+void
+queue_tell(struct queue *q, enum log_level level, const char *fmt, ...)
+{
+	char text[REASON_MAX + 100];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
+	q->ports->tell(q->world, (int)level, text);
+}
+
+uint64_t
+queue_backoff(struct queue *q, unsigned base, unsigned times)
+{
+	uint64_t ms = base;
+	while (times-- > 0 && ms < BACKOFF_MAX_MS)
+		ms *= 2;
+	if (ms > BACKOFF_MAX_MS)
+		ms = BACKOFF_MAX_MS;
+	return ms / 2 + q->ports->random(q->world) % (ms / 2 + 1);
+}
+
+/* -- blocks */
+
+/* First and longest wait of each kind, ms. */
+static const struct {
+	unsigned first, most;
+} waits[] = {
+	[BLOCK_RETRY] = { 100, 5000 },
+	[BLOCK_SETUP] = { 1000, 30000 },
+	[BLOCK_DEAD_FULL] = { 1000, 1000 },
+	[BLOCK_HISTORY] = { 30000, 30000 },
+	[BLOCK_OPERATOR] = { 0, 0 },
+};
+
+void
+queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...)
+{
+	char reason[REASON_MAX];
+	va_list args;
+	va_start(args, fmt);
+	vsnprintf(reason, sizeof reason, fmt, args);
+	va_end(args);
+	if (q->block != block || strcmp(q->reason, reason) != 0)
+		queue_tell(q, block == BLOCK_RETRY ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "%s: %s",
+		    block == BLOCK_RETRY ? "waits" : "paused", reason);
+	q->block_ms = q->block != block || q->block_ms == 0 ? waits[block].first : q->block_ms * 2;
+	if (q->block_ms > waits[block].most)
+		q->block_ms = waits[block].most;
+	q->block = block;
+	q->block_by_redis = false;
+	memcpy(q->reason, reason, sizeof reason);
+	q->block_until = q->now + q->block_ms;
+}
+
+void
+queue_clear_block(struct queue *q)
+{
+	if (q->block == BLOCK_NONE)
+		return;
+	queue_tell(q, LOG_LEVEL_INFO, "goes on");
+	q->block = BLOCK_NONE;
+	q->block_by_redis = false;
+	q->block_ms = 0;
+	q->reason[0] = '\0';
+}
+
+bool
+queue_is_blocked(const struct queue *q)
+{
+	return q->paused || q->stopping || (q->block != BLOCK_NONE && q->now < q->block_until);
+}
+
+/* -- life */
+
+struct queue *
+queue_new(const struct queue_ports *ports, void *world, const struct queue_limits *limits, const char *instance)
+{
+	ASSERT(limits->sessions > 0 && limits->batch_rows > 0);
+	ASSERT(!limits->ledger || limits->ledger_rows > flow_window_limit(&(struct queue){ .limits = *limits }));
+	struct queue *q = xcalloc(1, sizeof *q);
+	q->ports = ports;
+	q->world = world;
+	q->limits = *limits;
+	q->instance = xstrdup(instance);
+	q->view = 1;
+	q->lease_at = q->poll_at = q->measure_at = NEVER;
+	q->average = limits->batch_bytes / 64 + 1; /* the first peek is small: nothing is known of the items yet */
+	list_init(&q->windows);
+	plan_reset(&q->plan);
+	return q;
+}
+
+/* Lets go of everything that was known of the list. Windows with a task live on until it ends. */
+static void
+forget(struct queue *q)
+{
+	q->view++;
+	LIST_EACH_SAFE(&q->windows, node, after) {
+		struct window *w = LIST_OWNER(node, struct window, node);
+		list_remove(node);
+		if (!w->has_task)
+			window_free(&w);
+	}
+	plan_reset(&q->plan);
+	free(q->cuts);
+	q->cuts = NULL;
+	q->n_cuts = 0;
+	q->cutting = q->aligning = false;
+	q->peek.active = q->settle.active = false;
+	q->guard_streak = q->skip = 0;
+	q->leasing = false;
+	q->poll_at = NEVER;
+	ASSERT(list_empty(&q->windows));
+}
+
+void
+queue_free(struct queue **queue)
+{
+	struct queue *q = *queue;
+	*queue = NULL;
+	if (q == NULL)
+		return;
+	ASSERT(q->running == 0);
+	forget(q);
+	free(q->ring);
+	free(q->instance);
+	free(q);
+}
+
+/* -- the pump: after every input, whatever can be started is started, and the next timer is set */
+
+static uint64_t
+earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static void
+ask_for_lease(struct queue *q)
+{
+	if (!q->redis_up || q->leasing || q->now < q->lease_at || (q->stopping && q->state == QUEUE_STANDBY))
+		return;
+	q->leasing = true;
+	q->lease_at = q->now + q->limits.lease_ms / 3;
+	q->ports->lease(q->world, q->view);
+}
+
+/* Is anything left that a stopping queue waits for? */
+static void
+try_to_stop(struct queue *q)
+{
+	if (!q->stopping || q->state == QUEUE_STOPPED || q->running > 0 || q->settle.active)
+		return;
+	LIST_EACH(&q->windows, node) {
+		if (LIST_OWNER(node, struct window, node)->state == WINDOW_DOUBT)
+			return;
+	}
+	if (q->redis_up && (q->state != QUEUE_STANDBY || q->leasing))
+		q->ports->release(q->world);
+	forget(q);
+	q->state = QUEUE_STOPPED;
+}
+
+static void
+pump(struct queue *q)
+{
+	if (q->state == QUEUE_STOPPED)
+		return;
+	ask_for_lease(q);
+	if (q->state == QUEUE_DRAIN)
+		flow_pump(q);
+	try_to_stop(q);
+	unsigned wanted = q->state == QUEUE_STOPPED ? 0 : store_wanted(q);
+	if (wanted != q->wanted)
+		q->ports->want(q->world, q->wanted = wanted);
+	uint64_t at = q->redis_up && !q->leasing && q->state != QUEUE_STOPPED ? q->lease_at : NEVER;
+	if (q->block != BLOCK_NONE && q->now < q->block_until)
+		at = earliest(at, q->block_until);
+	at = earliest(at, earliest(flow_wake_at(q), store_wake_at(q)));
+	q->ports->wake_at(q->world, at);
+}
+
+void
+queue_restart(struct queue *q, uint64_t wait_ms)
+{
+	forget(q);
+	q->state = QUEUE_STANDBY;
+	q->lease_at = q->now + wait_ms;
+}
+
+void
+queue_fenced(struct queue *q)
+{
+	q->counters.fenced++;
+	uint64_t wait = 3 * (uint64_t)q->limits.lease_ms;
+	queue_tell(q, LOG_LEVEL_WARNING, "another daemon has taken over (our epoch %llu): standing by. If this happens again and again, two daemons use "
+	    "the instance name \"%s\": give each its own", (unsigned long long)q->epoch, q->instance);
+	queue_restart(q, wait + q->ports->random(q->world) % wait);
+}
+
+bool
+queue_redis_failed(struct queue *q, enum redis_class class, const char *why, const char *doing)
+{
+	switch (class) {
+	case REDIS_OK:
+		if (q->block_by_redis)
+			queue_clear_block(q);
+		return false;
+	case REDIS_LOST:
+		return true; /* queue_redis_down() says the rest */
+	case REDIS_SETUP:
+		queue_set_block(q, BLOCK_SETUP, "Redis refuses to %s: %s", doing, why);
+		break;
+	default:
+		queue_set_block(q, BLOCK_RETRY, "Redis cannot %s: %s", doing, why);
+	}
+	q->block_by_redis = true;
+	return true;
+}
+
+void
+queue_redis_up(struct queue *q, uint64_t now)
+{
+	q->now = now;
+	q->redis_up = true;
+	q->lease_at = now;
+	pump(q);
+}
+
+void
+queue_redis_down(struct queue *q, uint64_t now)
+{
+	q->now = now;
+	q->redis_up = false;
+	if (q->state != QUEUE_STOPPED)
+		queue_restart(q, 0);
+	pump(q);
+}
+
+/* Is the holder, "instance boot", one of our name? */
+static bool
+is_our_name(const struct queue *q, const char *holder)
+{
+	size_t n = strlen(q->instance);
+	return strncmp(holder, q->instance, n) == 0 && holder[n] == ' ';
+}
+
+static void
+stand_by(struct queue *q, const struct lease_answer *a)
+{
+	if (q->state != QUEUE_STANDBY) {
+		queue_tell(q, LOG_LEVEL_WARNING, "lost the lease to %s: standing by", a->holder);
+		queue_restart(q, 0);
+	}
+	q->block = BLOCK_NONE;
+	if (is_our_name(q, a->holder))
+		snprintf(q->reason, sizeof q->reason, "a daemon with our instance name, %s, drains it: give each its own", a->holder);
+	else
+		snprintf(q->reason, sizeof q->reason, "%s drains it", a->holder);
+	q->lease_at = q->now + earliest(a->ttl_ms + 10, STANDBY_MS);
+}
+
+void
+queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_answer *a)
+{
+	q->now = now;
+	if (view != q->view || q->state == QUEUE_STOPPED)
+		return;
+	q->leasing = false;
+	if (queue_redis_failed(q, a->class, a->why, "give the lease")) {
+		q->lease_at = now + q->limits.lease_ms / 3;
+	} else if (!a->granted) {
+		stand_by(q, a);
+	} else if (q->state == QUEUE_STANDBY) {
+		q->reason[0] = '\0';
+		q->epoch = a->epoch;
+		q->state = QUEUE_PREPARE;
+	}
+	pump(q);
+}
+
+void
+queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answer *a)
+{
+	q->now = now;
+	if (view != q->view || q->state != QUEUE_OWN)
+		return;
+	if (queue_redis_failed(q, a->class, a->why, "take the queue over")) {
+		queue_restart(q, queue_backoff(q, q->limits.backoff_ms, 3));
+	} else if (a->refused) {
+		queue_fenced(q);
+	} else {
+		q->counters.takeovers++;
+		snprintf(q->generation, sizeof q->generation, "%s", a->generation);
+		q->rewritten = false;
+		q->settled = a->settled;
+		q->backlog = a->backlog;
+		q->measure_at = now;
+		q->state = q->limits.ledger ? QUEUE_RECALL : QUEUE_DRAIN;
+		queue_tell(q, LOG_LEVEL_INFO, "took the queue over: epoch %llu, position %llu, %llu waiting%s", (unsigned long long)q->epoch,
+		    (unsigned long long)a->settled, (unsigned long long)a->backlog, a->fresh ? ", a new generation" : "");
+	}
+	pump(q);
+}
+
+void
+queue_tick(struct queue *q, uint64_t now)
+{
+	q->now = now;
+	pump(q);
+}
+
+bool
+queue_give(struct queue *q, uint64_t now, struct session *session)
+{
+	q->now = now;
+	bool taken = q->state != QUEUE_STOPPED && store_begin(q, session);
+	pump(q);
+	return taken;
+}
+
+void
+queue_pause(struct queue *q, uint64_t now)
+{
+	q->now = now;
+	if (!q->paused)
+		queue_tell(q, LOG_LEVEL_INFO, "paused by the operator");
+	q->paused = true;
+	pump(q);
+}
+
+void
+queue_resume(struct queue *q, uint64_t now)
+{
+	q->now = now;
+	if (q->paused)
+		queue_tell(q, LOG_LEVEL_INFO, "resumed by the operator");
+	q->paused = false;
+	q->refused = 0;
+	q->recheck |= q->block == BLOCK_SETUP;
+	q->block_until = now;
+	pump(q);
+}
+
+void
+queue_stop(struct queue *q, uint64_t now)
+{
+	q->now = now;
+	if (q->stopping)
+		return;
+	q->stopping = true;
+	LIST_EACH_SAFE(&q->windows, node, after) { /* what was only read is still in the list */
+		struct window *w = LIST_OWNER(node, struct window, node);
+		if (w->state == WINDOW_READ)
+			window_free(&w);
+	}
+	pump(q);
+}
+
+void
+queue_look(const struct queue *q, struct queue_view *v)
+{
+	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .reason = q->reason, .settled = q->settled,
+		.backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
+	LIST_EACH(&q->windows, node)
+		v->inflight += LIST_OWNER(node, struct window, node)->count;
+}
+
+const char *
+queue_generation(const struct queue *q)
+{
+	return q->generation;
+}
+
+void
+queue_check(const struct queue *q)
+{
+	uint64_t at = q->settled;
+	unsigned busy = 0, storing = 0;
+	LIST_EACH(&q->windows, node) {
+		const struct window *w = LIST_OWNER(node, struct window, node);
+		window_check(w);
+		ASSERT(w->first >= at);
+		ASSERT(w->first == at || q->stopping);
+		at = window_end(w);
+		storing += w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT;
+		if (q->limits.ledger && (w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT))
+			ASSERT(w->slot < q->n_ring && q->ring[w->slot].busy);
+	}
+	for (size_t i = 0; i < q->n_ring; i++)
+		busy += q->ring[i].busy;
+	ASSERT(!q->limits.ledger || busy >= storing);
+	ASSERT(q->state == QUEUE_DRAIN || list_empty(&q->windows));
+}

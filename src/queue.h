@@ -1,0 +1,193 @@
+/* One queue: peek -> commit -> settle, as a state machine. Pure: time and answers come in as arguments, what is to be done goes out through the ports;
+ * the daemon's worker.c and a simulator drive the very same object.
+ *
+ *   STANDBY --lease--> PREPARE --> RAISE --> OWN --> RECALL --> DRAIN --> STOPPED
+ *      ^                  |          |        |        |          |
+ *      +--- lease lost, fenced, Redis lost: from anywhere --------+
+ *
+ *   STANDBY   another daemon drains, or Redis is away: asks for the lease now and then
+ *   PREPARE   has the lease: reads the catalogue, makes the ledger where it is missing
+ *   RAISE     writes the next epoch into the ledger, which fences every former owner
+ *   OWN       writes the epoch into Redis, learns generation and position
+ *   RECALL    reads the ledger
+ *   DRAIN     peeks, commits and settles. Ledger rows behind the settled position are matched against the list as they come (reconciling)
+ *   STOPPED   nothing in flight, lease given back
+ *
+ * A queue that cannot go on is `blocked` in its state, with a reason and a time to try again.
+ */
+#ifndef SLUICE_QUEUE_H
+#define SLUICE_QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "redis.h"
+#include "task.h"
+
+struct arena;
+struct item;
+struct queue;
+
+enum queue_state { QUEUE_STANDBY, QUEUE_PREPARE, QUEUE_RAISE, QUEUE_OWN, QUEUE_RECALL, QUEUE_DRAIN, QUEUE_STOPPED };
+/* "standby" ... for logs and metrics. */
+const char *queue_state_name(enum queue_state state);
+
+/* Why nothing new is started. */
+enum queue_block {
+	BLOCK_NONE,
+	BLOCK_RETRY,    /* a passing error: backoff */
+	BLOCK_SETUP,    /* table, rights, schema: an operator must act; tried again now and then */
+	BLOCK_DEAD_FULL, /* dead_letter_max is reached */
+	BLOCK_HISTORY,  /* Redis fell back further than the ledger remembers: an operator must choose */
+	BLOCK_OPERATOR, /* paused by hand */
+};
+
+#define QUEUE_GENERATION_MAX 33 /* 32 hex digits and NUL */
+
+/* Fixed for the life of the object, except through queue_set_limits(). */
+struct queue_limits {
+	uint32_t batch_rows;      /* items a window at most */
+	size_t batch_bytes;       /* payload bytes a window at most; a larger item is a window of its own */
+	size_t max_item_bytes;    /* known here only to size peeks */
+	unsigned sessions;        /* connections it may hold at once */
+	uint32_t ledger_rows;     /* rows of the ring */
+	bool ledger;              /* false: at-least-once */
+	unsigned lease_ms;        /* time to live of the lease */
+	unsigned backoff_ms;      /* first wait after a failure */
+	unsigned rate;            /* rows a second; 0: no limit */
+};
+
+struct queue_counters {
+#define COUNTER(field, metric, help) uint64_t field; /* see counters.def */
+#include "counters.def"
+#undef COUNTER
+	uint64_t batches_ok;      /* transactions committed */
+	uint64_t batches_failed;  /* transactions rolled back */
+	uint64_t dead[10];        /* dead letters by enum db_class; DB_OK stands for "message" */
+	uint64_t retries[10];     /* failures by enum db_class */
+};
+
+/* What a settle asks for; adapters turn the windows' rejects into dead letters. */
+struct settle {
+	uint64_t epoch, settled;         /* what we believe; refused otherwise */
+	uint32_t skip;                   /* items at the consuming end that others pushed there: they stay */
+	uint32_t remove;                 /* items to take off behind them */
+	uint32_t advance;                /* positions to go on; remove + those that others took */
+	struct window *const *windows;   /* n_windows, oldest first, all COMMITTED */
+	size_t n_windows;
+	struct { uint32_t offset; const struct item *item; } samples[4]; /* the guard: the list must show these, offsets counted behind skip */
+	size_t n_samples;
+};
+
+enum settle_status { SETTLE_OK, SETTLE_FENCED, SETTLE_MOVED, SETTLE_GUARD, SETTLE_FULL };
+
+/* Answers of the Redis side. `class` other than REDIS_OK: the rest is undefined but `why`. */
+struct lease_answer {
+	enum redis_class class;
+	const char *why;       /* for the log */
+	bool granted;
+	const char *holder;    /* who has it, if not we: "instance boot" */
+	uint64_t ttl_ms;       /* left to the holder */
+	uint64_t epoch;        /* in Redis */
+};
+struct own_answer {
+	enum redis_class class;
+	const char *why;
+	bool refused;           /* a higher epoch stands there, or the lease is not ours any more */
+	const char *generation; /* at most QUEUE_GENERATION_MAX - 1 bytes */
+	bool fresh;             /* made by this call */
+	uint64_t settled, backlog;
+};
+struct peek_answer {
+	enum redis_class class;
+	const char *why;
+	const struct item *items; /* n of them, the item at the offset first; texts live in the arena */
+	uint32_t n;
+	bool cut;                 /* the budget ended it; else fewer than asked for means the list's end */
+	struct arena *arena;      /* may be NULL in tests */
+};
+struct settle_answer {
+	enum redis_class class;
+	const char *why;
+	enum settle_status status;
+	uint64_t settled, backlog, dead; /* after it */
+};
+
+/* What the queue asks the world to do. Every call that has an answer gets it later, by the function named, never from within the call, with the same
+ * `view`. Answers of the Redis side may be left out when the link is lost, if queue_redis_down() is called then. */
+struct queue_ports {
+	void (*lease)(void *world, uint64_t view);                                                         /* queue_leased() */
+	void (*own)(void *world, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten); /* queue_owned() */
+	void (*peek)(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t budget);           /* queue_peeked() */
+	void (*settle)(void *world, uint64_t view, const struct settle *settle);                            /* queue_settled() */
+	void (*wait)(void *world, uint64_t view);    /* queue_woken(): there is an item, or time is up; takes nothing */
+	void (*length)(void *world, uint64_t view);  /* queue_measured() */
+	void (*release)(void *world);                /* gives the lease back; no answer */
+	void (*ask)(void *world, struct task *task, const struct statement *statement); /* queue_answered() */
+	void (*give_back)(void *world, struct session *session, bool lost); /* the session is the pool's again */
+	void (*want)(void *world, unsigned sessions); /* how many more sessions it could use at once; the pool calls queue_give() */
+	void (*prepare)(void *world, struct task *task); /* before a STORE: marks the rejects of its window that need no server to be seen (bad JSON) */
+	void (*wake_at)(void *world, uint64_t ms);    /* queue_tick() then, or a little later; replaces the earlier one; UINT64_MAX: never */
+	uint64_t (*random)(void *world);              /* 64 random bits */
+	void (*tell)(void *world, int level, const char *text); /* a line for the log and the events, level as enum log_level */
+};
+
+/* A queue in STANDBY that waits for queue_redis_up(). `instance` is our name, to recognise ourselves in a lease; copied. */
+struct queue *queue_new(const struct queue_ports *ports, void *world, const struct queue_limits *limits, const char *instance);
+/* Frees; no session may be out. Nulls the caller's pointer. */
+void queue_free(struct queue **queue);
+
+/* Inputs; `now` is monotonic milliseconds and never goes back. */
+/* The link to Redis is usable: asks for the lease at once. */
+void queue_redis_up(struct queue *q, uint64_t now);
+/* The link was lost: everything asked of Redis may have happened or not; takes the queue over anew when it is up again. */
+void queue_redis_down(struct queue *q, uint64_t now);
+/* Answers to the ports of the same name. */
+void queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_answer *a);
+/* As above. */
+void queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answer *a);
+/* As above; the items are copied, the arena is referenced. */
+void queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_answer *a);
+/* As above. */
+void queue_settled(struct queue *q, uint64_t now, uint64_t view, const struct settle_answer *a);
+/* The wait is over. `poll`: this Redis cannot block for us, look again in a little while. */
+void queue_woken(struct queue *q, uint64_t now, bool poll);
+/* Lengths of the list and of the dead letters. */
+void queue_measured(struct queue *q, uint64_t now, uint64_t view, uint64_t backlog, uint64_t dead);
+/* The answer to a task's statement; the task may be freed by this call. */
+void queue_answered(struct queue *q, uint64_t now, struct task *task, const struct answer *a);
+/* Time has passed. */
+void queue_tick(struct queue *q, uint64_t now);
+/* Lends a session; false: nothing to do with it (any more), the pool keeps it. */
+bool queue_give(struct queue *q, uint64_t now, struct session *session) MUST_CHECK;
+/* Starts nothing new until queue_resume(); what is in flight is finished. */
+void queue_pause(struct queue *q, uint64_t now);
+/* Ends any block, the operator's or another, and tries again at once. */
+void queue_resume(struct queue *q, uint64_t now);
+/* Finishes what is in flight, gives the lease back: then STOPPED. */
+void queue_stop(struct queue *q, uint64_t now);
+
+/* Outputs for stats. */
+struct queue_view {
+	enum queue_state state;
+	enum queue_block block;
+	const char *reason;     /* of the block, or of the standby; "" if none */
+	uint64_t settled;       /* position */
+	uint64_t backlog;       /* items in the list when last seen */
+	uint64_t dead;          /* dead letters when last seen */
+	uint64_t inflight;      /* items in windows */
+	unsigned sessions;      /* connections held */
+	unsigned wanted;        /* more that it could use */
+	uint64_t epoch;
+	const struct queue_counters *counters;
+};
+/* A snapshot; pointers are valid until the next input. */
+void queue_look(const struct queue *q, struct queue_view *view);
+/* The generation that positions and ledger rows belong to; "" before OWN. */
+const char *queue_generation(const struct queue *q);
+/* Walks all windows, ring rows and counters and ASSERTs what must hold; for debug builds and the simulator. */
+void queue_check(const struct queue *q);
+
+#endif

@@ -1,0 +1,140 @@
+/* What the parts of the queue's state machine share: queue.c (life cycle), queue_flow.c (peek and settle), queue_store.c (tasks on SQL). */
+#ifndef SLUICE_QUEUE_INNER_H
+#define SLUICE_QUEUE_INNER_H
+
+#include "list.h"
+#include "log.h"
+#include "queue.h"
+#include "reconcile.h"
+#include "window.h"
+
+#define NEVER UINT64_MAX
+#define REASON_MAX 600
+#define SETTLE_WINDOWS_MAX 32 /* bounds how long one script holds Redis up */
+#define BACKOFF_MAX_MS 30000
+
+/* A row of the ledger ring, as far as choosing one needs it. */
+struct ring_row {
+	uint64_t first, end; /* positions that it covers; both 0: empty */
+	bool busy;           /* a transaction of ours writes it, or may have */
+};
+
+/* A settle under way. */
+struct settling {
+	bool active;
+	uint64_t base;                                /* settled when it was sent */
+	uint32_t remove, advance;                     /* as in struct settle */
+	struct window *windows[SETTLE_WINDOWS_MAX]; /* n of them; still on the queue's list */
+	size_t n;
+};
+
+/* A peek under way. */
+struct peeking {
+	bool active;
+	bool stale;      /* the view on the list changed after it was sent: drop the answer */
+	bool aligning;   /* reads the list's end again, to align it with what we know */
+	bool overlap;    /* items[0] must be the last item that we know */
+	uint64_t first;  /* position of the first new item */
+	uint32_t count;  /* asked for */
+	bool planned;    /* exactly the next plan row's range */
+};
+
+struct queue {
+	const struct queue_ports *ports;
+	void *world; /* handed to the ports */
+	struct queue_limits limits;
+	char *instance; /* owned */
+	enum queue_state state;
+	uint64_t now;  /* ms, of the last input */
+	uint64_t view; /* grows whenever what we know of the list starts anew; older answers are dropped */
+
+	/* why nothing new is started */
+	enum queue_block block;
+	char reason[REASON_MAX];
+	uint64_t block_until; /* ms */
+	unsigned block_ms;    /* last wait, doubling */
+	bool block_by_redis;  /* Redis refused something; ends when it takes something */
+	bool paused;          /* by the operator */
+	bool stopping;
+	unsigned refused;     /* rows that the table refused, less those that it took: most of them bad is no longer the data's fault */
+
+	/* ownership */
+	bool redis_up;
+	bool leasing;          /* lease asked for, not answered */
+	uint64_t lease_at;     /* ms; ask (again) then */
+	uint64_t epoch;        /* ours, from RAISE on; before, the one seen in Redis */
+	char generation[QUEUE_GENERATION_MAX];
+	bool rewritten;        /* the list made no sense: take a new generation at the next OWN */
+	uint64_t settled;      /* position of the list's oldest item */
+
+	/* the ledger */
+	struct ring_row *ring; /* n_ring of them; owned */
+	size_t n_ring;
+	struct plan plan;      /* rows still to be held against the list */
+	struct ledger_cut *cuts; /* n_cuts waiting for a CUT task; owned until then */
+	size_t n_cuts;
+	bool cutting;          /* cuts wait or run: nothing new is written */
+	bool recheck;          /* the table must be looked at again before the next store */
+
+	/* the flow */
+	struct list windows;   /* by position, from `settled` on; gaps only while stopping */
+	struct peeking peek;
+	struct settling settle;
+	bool waiting;          /* a wait is under way; it belongs to the link, not to the view */
+	uint64_t poll_at;      /* ms; look at the list then, NEVER: no need */
+	bool aligning;         /* the list was changed by others: see what is there before anything else */
+	unsigned guard_streak; /* refusals since the last settle that was taken */
+	uint32_t skip;         /* items that others pushed at our end: they stay until everything behind them is settled */
+	uint64_t average;      /* bytes an item, of the last peek */
+	uint64_t backlog, dead; /* lengths when last seen */
+	uint64_t measure_at;   /* ms */
+
+	/* SQL */
+	unsigned running;      /* tasks under way */
+	bool control;          /* one of them is not STORE or RESOLVE */
+	unsigned wanted;       /* last told to the pool */
+	int64_t tokens;        /* rows that rate_limit allows now */
+	uint64_t tokens_at;    /* ms, when they were counted */
+
+	struct queue_counters counters;
+};
+
+/* -- queue.c */
+/* A line for the log and the event list. */
+void queue_tell(struct queue *q, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Starts nothing new for a while (doubling), says why when the reason is a new one. */
+void queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Something went well: the next failure waits shortly again. */
+void queue_clear_block(struct queue *q);
+/* May nothing new be started now? */
+bool queue_is_blocked(const struct queue *q);
+/* Forgets all it knows of the list and takes the queue over anew, `wait_ms` from now. */
+void queue_restart(struct queue *q, uint64_t wait_ms);
+/* Another daemon has taken over: stand down. */
+void queue_fenced(struct queue *q);
+/* A wait of `base` doubled `times`, at most BACKOFF_MAX_MS, with jitter: between half of it and all. */
+uint64_t queue_backoff(struct queue *q, unsigned base, unsigned times);
+/* What a Redis error means for the queue; true: it was one. */
+bool queue_redis_failed(struct queue *q, enum redis_class class, const char *why, const char *doing) MUST_CHECK;
+
+/* -- queue_flow.c */
+/* Starts whatever the flow can do now: settle, peek, wait. State DRAIN. */
+void flow_pump(struct queue *q);
+/* Connections a queue may ever have windows for. */
+unsigned flow_window_limit(const struct queue *q);
+/* Splits off what others took, so that a READ window holds only what is in the list; what they took counts as done. */
+void flow_shed_gone(struct queue *q, struct window *w);
+/* Time of the flow's next timer, ms. */
+uint64_t flow_wake_at(const struct queue *q);
+
+/* -- queue_store.c */
+/* How many more sessions could be used at once? */
+unsigned store_wanted(struct queue *q);
+/* Begins the most urgent task on this session; false: there is none. */
+bool store_begin(struct queue *q, struct session *session) MUST_CHECK;
+/* Time of the earliest retry, ms. */
+uint64_t store_wake_at(const struct queue *q);
+/* The ring as read from SQL; `settled` and generation are known. */
+void store_set_ring(struct queue *q, const struct ledger_row *rows, size_t n);
+
+#endif

@@ -1,0 +1,520 @@
+/* The SQL side of a queue: which task a lent session gets, and what its outcome means for the window. */
+#include "queue_inner.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ATTEMPTS_BEFORE_SPLIT 5   /* of a window that fails for a reason that we do not know, or that loses its connection each time */
+#define REFUSED_MAX 100           /* rows refused with none taken between: that is the schema, not the data */
+#define RESOLVE_AGAIN_MS 1000
+
+/* -- choosing */
+
+static bool
+is_ready(const struct queue *q, const struct window *w, enum window_state state)
+{
+	return w->state == state && !w->has_task && w->not_before <= q->now;
+}
+
+/* The oldest window in this state that may be worked on now, or NULL. */
+static struct window *
+first_ready(const struct queue *q, enum window_state state)
+{
+	LIST_EACH(&q->windows, node) {
+		struct window *w = LIST_OWNER(node, struct window, node);
+		if (is_ready(q, w, state))
+			return w;
+	}
+	return NULL;
+}
+
+/* The settled row with the smallest position that no transaction of ours holds; NO_SLOT: none. The ring thus remembers as far back as it can. */
+static uint32_t
+free_slot(const struct queue *q)
+{
+	uint32_t best = NO_SLOT;
+	for (uint32_t i = 0; i < q->n_ring; i++) {
+		const struct ring_row *row = &q->ring[i];
+		if (!row->busy && row->end <= q->settled && (best == NO_SLOT || row->first < q->ring[best].first))
+			best = i;
+	}
+	return best;
+}
+
+/* Adds the tokens of the time that has passed; a second's worth at most may be saved up. */
+static void
+refill(struct queue *q)
+{
+	uint64_t ms = q->now - q->tokens_at;
+	int64_t most = q->limits.rate;
+	if (ms >= 1000) {
+		q->tokens = most;
+		q->tokens_at = q->now;
+	} else if (ms * q->limits.rate >= 1000) {
+		q->tokens += (int64_t)(ms * q->limits.rate / 1000);
+		q->tokens_at = q->now;
+	}
+	if (q->tokens > most)
+		q->tokens = most;
+}
+
+static bool
+may_store(struct queue *q)
+{
+	if (queue_is_blocked(q) || q->cutting || q->aligning || q->recheck)
+		return false;
+	if (q->limits.rate == 0)
+		return true;
+	refill(q);
+	return q->tokens > 0;
+}
+
+/* The control task that the queue's state calls for; false: none now. */
+static bool
+control_wanted(const struct queue *q, enum task_kind *kind)
+{
+	if (q->control || queue_is_blocked(q))
+		return false;
+	switch (q->state) {
+	case QUEUE_PREPARE:
+		*kind = TASK_PREPARE;
+		return true;
+	case QUEUE_RAISE:
+		*kind = TASK_RAISE;
+		return true;
+	case QUEUE_RECALL:
+		*kind = TASK_RECALL;
+		return true;
+	case QUEUE_DRAIN:
+		*kind = q->cutting ? TASK_CUT : TASK_PREPARE;
+		return q->cutting ? q->n_cuts > 0 : q->recheck;
+	default:
+		return false;
+	}
+}
+
+unsigned
+store_wanted(struct queue *q)
+{
+	enum task_kind kind;
+	unsigned n = control_wanted(q, &kind) ? 1 : 0;
+	if (q->state != QUEUE_DRAIN)
+		return n;
+	bool store = may_store(q);
+	LIST_EACH(&q->windows, node) {
+		const struct window *w = LIST_OWNER(node, struct window, node);
+		n += is_ready(q, w, WINDOW_DOUBT) || (store && is_ready(q, w, WINDOW_READ));
+	}
+	unsigned left = q->limits.sessions > q->running ? q->limits.sessions - q->running : 0;
+	return n < left ? n : left;
+}
+
+uint64_t
+store_wake_at(const struct queue *q)
+{
+	uint64_t at = NEVER;
+	LIST_EACH(&q->windows, node) {
+		const struct window *w = LIST_OWNER(node, struct window, node);
+		bool waits = (w->state == WINDOW_READ || w->state == WINDOW_DOUBT) && w->not_before > q->now;
+		if (waits && w->not_before < at)
+			at = w->not_before;
+	}
+	bool thirsty = q->limits.rate > 0 && q->tokens <= 0 && !list_empty(&q->windows);
+	uint64_t refilled = q->now + 1 + (uint64_t)(1 - q->tokens) * 1000 / (q->limits.rate + 1u);
+	return thirsty && refilled < at ? refilled : at;
+}
+
+/* -- starting */
+
+static void
+drive(struct queue *q, struct task *t);
+
+static struct task *
+new_task(struct queue *q, enum task_kind kind, struct session *session)
+{
+	struct task *t = xcalloc(1, sizeof *t);
+	*t = (struct task){ .kind = kind, .view = q->view, .session = session, .ledger = q->limits.ledger, .epoch = q->epoch, .settled = q->settled, .item = -1 };
+	q->running++;
+	q->control |= kind != TASK_STORE && kind != TASK_RESOLVE;
+	return t;
+}
+
+static bool
+begin_control(struct queue *q, struct session *session)
+{
+	enum task_kind kind;
+	if (!control_wanted(q, &kind))
+		return false;
+	struct task *t = new_task(q, kind, session);
+	if (kind == TASK_CUT) {
+		t->cuts = q->cuts;
+		t->n_cuts = q->n_cuts;
+		q->cuts = NULL;
+		q->n_cuts = 0;
+	}
+	drive(q, t);
+	return true;
+}
+
+static bool
+begin_resolve(struct queue *q, struct session *session)
+{
+	struct window *w = first_ready(q, WINDOW_DOUBT);
+	if (w == NULL)
+		return false;
+	struct task *t = new_task(q, TASK_RESOLVE, session);
+	t->window = w;
+	t->slot = w->slot;
+	w->has_task = true;
+	drive(q, t);
+	return true;
+}
+
+static bool
+begin_store(struct queue *q, struct session *session)
+{
+	struct window *w = may_store(q) ? first_ready(q, WINDOW_READ) : NULL;
+	uint32_t slot = w != NULL && q->limits.ledger ? free_slot(q) : NO_SLOT;
+	if (w == NULL || (q->limits.ledger && slot == NO_SLOT))
+		return false;
+	struct task *t = new_task(q, TASK_STORE, session);
+	t->window = w;
+	t->slot = w->slot = slot;
+	w->has_task = true;
+	window_set_state(w, WINDOW_COMMITTING);
+	if (slot != NO_SLOT)
+		q->ring[slot].busy = true;
+	q->tokens -= w->count;
+	q->ports->prepare(q->world, t);
+	drive(q, t);
+	return true;
+}
+
+bool
+store_begin(struct queue *q, struct session *session)
+{
+	if (q->running >= q->limits.sessions)
+		return false;
+	if (begin_control(q, session))
+		return true;
+	return q->state == QUEUE_DRAIN && (begin_resolve(q, session) || begin_store(q, session));
+}
+
+/* -- ring */
+
+void
+store_set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
+{
+	size_t slots = 0;
+	for (size_t i = 0; i < n; i++)
+		slots = rows[i].slot + 1u > slots ? rows[i].slot + 1u : slots;
+	q->ring = xrealloc(q->ring, (slots + 1) * sizeof *q->ring);
+	q->n_ring = slots;
+	for (size_t i = 0; i < slots; i++)
+		q->ring[i] = (struct ring_row){ .busy = true }; /* a slot that SQL did not show is not ours to write */
+	for (size_t i = 0; i < n; i++) {
+		bool used = rows[i].ours && rows[i].count > 0;
+		q->ring[rows[i].slot] = (struct ring_row){ used ? rows[i].first : 0, used ? rows[i].first + rows[i].count : 0, false };
+	}
+}
+
+static void
+recalled(struct queue *q, const struct answer *a)
+{
+	for (size_t i = 0; i < a->n_rows; i++) {
+		if (a->rows[i].epoch != q->epoch) {
+			queue_fenced(q);
+			return;
+		}
+	}
+	store_set_ring(q, a->rows, a->n_rows);
+	switch (plan_build(&q->plan, a->rows, a->n_rows, q->settled)) {
+	case PLAN_FELL_BACK:
+		queue_set_block(q, BLOCK_HISTORY, "Redis came back at position %llu, but the ledger remembers only from %llu on: %llu positions may have been "
+		    "stored already. Nothing is done until you choose", (unsigned long long)q->settled, (unsigned long long)q->plan.oldest,
+		    (unsigned long long)(q->plan.oldest - q->settled));
+		queue_restart(q, q->block_ms);
+		return;
+	case PLAN_SQL_BEHIND:
+		if (q->plan.end > 0)
+			queue_tell(q, LOG_LEVEL_ERROR, "SQL has lost committed windows: Redis stands at position %llu, the ledger ends at %llu. Was the database "
+			    "restored, or a standby promoted? Positions %llu to %llu are to be checked", (unsigned long long)q->settled,
+			    (unsigned long long)q->plan.end, (unsigned long long)q->plan.end, (unsigned long long)q->settled - 1);
+		break;
+	default:
+		break;
+	}
+	if (q->plan.strangers > 0)
+		queue_tell(q, LOG_LEVEL_WARNING, "the ledger has %zu windows of another generation: Redis was emptied or replaced. What it held and had not been "
+		    "drained is lost with it", q->plan.strangers);
+	q->state = QUEUE_DRAIN;
+}
+
+/* -- outcomes */
+
+static void
+new_generation(struct queue *q, char text[QUEUE_GENERATION_MAX])
+{
+	uint64_t a = q->ports->random(q->world), b = q->ports->random(q->world);
+	snprintf(text, QUEUE_GENERATION_MAX, "%016llx%016llx", (unsigned long long)a, (unsigned long long)b);
+}
+
+static void
+own(struct queue *q)
+{
+	char generation[QUEUE_GENERATION_MAX];
+	new_generation(q, generation);
+	q->state = QUEUE_OWN;
+	q->ports->own(q->world, q->view, q->epoch, generation, q->rewritten);
+}
+
+/* The sentence of an error, for log and page. */
+static void
+say_error(const struct db_error *e, char *text, size_t size)
+{
+	snprintf(text, size, "%s%s%s%s", e->message, e->code[0] ? " (" : "", e->code, e->code[0] ? ")" : "");
+}
+
+/* An error that is not the rows' fault: wait, all of the queue or only this window. */
+static void
+block_for(struct queue *q, const struct db_error *e, const char *doing)
+{
+	char text[DB_MESSAGE_MAX + 32];
+	say_error(e, text, sizeof text);
+	if (e->class == DB_SETUP) {
+		q->recheck = true;
+		queue_set_block(q, BLOCK_SETUP, "cannot %s: %s", doing, text);
+	} else {
+		queue_set_block(q, BLOCK_RETRY, "cannot %s: %s", doing, text);
+	}
+}
+
+static void
+control_ended(struct queue *q, struct task *t)
+{
+	static const char *const doing[] = { [TASK_PREPARE] = "prepare", [TASK_RAISE] = "write the epoch", [TASK_RECALL] = "read the ledger",
+		[TASK_CUT] = "cut dead history out of the ledger" };
+	if (t->outcome == TASK_FENCED) {
+		queue_fenced(q);
+		return;
+	}
+	if (t->outcome != TASK_DONE) {
+		block_for(q, &t->error, doing[t->kind]);
+		if (t->kind == TASK_CUT)
+			queue_restart(q, 0);
+		return;
+	}
+	if ((q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused < REFUSED_MAX - 1)
+		queue_clear_block(q);
+	if (t->kind == TASK_PREPARE) {
+		q->recheck = false;
+		if (q->state == QUEUE_PREPARE && q->limits.ledger)
+			q->state = QUEUE_RAISE;
+		else if (q->state == QUEUE_PREPARE) {
+			q->epoch++;
+			own(q);
+		}
+	} else if (t->kind == TASK_RAISE) {
+		q->epoch = t->epoch;
+		own(q);
+	} else if (t->kind == TASK_CUT) {
+		q->cutting = false;
+	}
+}
+
+static void
+committed(struct queue *q, struct task *t)
+{
+	struct window *w = t->window;
+	uint32_t rows = window_rows(w);
+	if (w->slot != NO_SLOT)
+		q->ring[w->slot] = (struct ring_row){ w->first, window_end(w), false };
+	window_set_state(w, WINDOW_COMMITTED);
+	q->counters.batches_ok++;
+	q->counters.committed += rows - t->duplicates;
+	q->counters.duplicate += t->duplicates;
+	q->refused -= rows < q->refused ? rows : q->refused;
+	if (rows > 0 && (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP))
+		queue_clear_block(q);
+}
+
+static void
+again(struct queue *q, struct window *w)
+{
+	w->not_before = q->now + queue_backoff(q, q->limits.backoff_ms, w->attempts++);
+}
+
+static void
+halve(struct queue *q, struct window *w)
+{
+	window_split(w, w->count / 2)->attempts = 0;
+	w->attempts = 0;
+	q->counters.split++;
+}
+
+static void
+refuse(struct queue *q, struct window *w, uint32_t item, const struct db_error *e)
+{
+	struct reject r = { .index = item };
+	snprintf(r.class, sizeof r.class, "%s", db_class_name(e->class));
+	snprintf(r.code, sizeof r.code, "%s", e->code);
+	snprintf(r.column, sizeof r.column, "%s", e->column);
+	snprintf(r.message, sizeof r.message, "%s", e->message);
+	window_reject(w, &r);
+	if (++q->refused >= REFUSED_MAX) {
+		q->refused = REFUSED_MAX - 1;
+		queue_set_block(q, BLOCK_SETUP, "the table refused the last %d orders, one after the other; that looks like the table or the mapping, not like the "
+		    "orders. The last: %s (%s)%s%s. Mend it, or go on with `sluice resume`", REFUSED_MAX, e->code[0] ? e->code : "no code", db_class_name(e->class),
+		    e->column[0] ? ", column " : "", e->column);
+		q->recheck = true;
+	}
+}
+
+/* The only item of a window that is still to become a row. */
+static uint32_t
+only_row(const struct window *w)
+{
+	uint32_t i = 0;
+	while (w->skip[i])
+		i++;
+	ASSERT(i < w->count);
+	return i;
+}
+
+/* The rows' fault: find the one that is bad. Named by the server: what stands before it was taken, so it is stored with it, the rest is tried again. */
+static void
+bad_rows(struct queue *q, struct window *w, const struct task *t)
+{
+	if (t->item >= 0 && t->item < w->count && !w->skip[t->item]) {
+		refuse(q, w, (uint32_t)t->item, &t->error);
+		if ((uint32_t)t->item + 1 < w->count) {
+			window_split(w, (uint32_t)t->item + 1);
+			q->counters.split++;
+		}
+	} else if (window_rows(w) == 1) {
+		refuse(q, w, only_row(w), &t->error);
+	} else {
+		halve(q, w);
+	}
+}
+
+static void
+store_failed(struct queue *q, const struct task *t)
+{
+	struct window *w = t->window;
+	const struct db_error *e = &t->error;
+	q->counters.batches_failed++;
+	q->counters.retries[e->class]++;
+	switch (e->class) {
+	case DB_DATA:
+	case DB_TOO_BIG:
+		if (t->failed != STATEMENT_LEDGER)
+			bad_rows(q, w, t);
+		else
+			again(q, w);
+		break;
+	case DB_SETUP:
+	case DB_PAUSE:
+		block_for(q, e, "store");
+		break;
+	case DB_NOT_WRITABLE:
+	case DB_FORGOTTEN:
+	case DB_RECONNECT:
+	case DB_UNKNOWN:
+		if (w->attempts >= ATTEMPTS_BEFORE_SPLIT && w->count > 1)
+			halve(q, w);
+		else if (w->attempts >= ATTEMPTS_BEFORE_SPLIT)
+			block_for(q, e, "store one order, which is kept,");
+		again(q, w);
+		break;
+	default:
+		again(q, w);
+	}
+}
+
+static void
+store_ended(struct queue *q, struct task *t)
+{
+	struct window *w = t->window;
+	if (t->outcome == TASK_DONE) {
+		committed(q, t);
+		return;
+	}
+	if (t->outcome == TASK_DOUBT && w->slot != NO_SLOT) {
+		window_set_state(w, WINDOW_DOUBT);
+		w->not_before = q->now;
+		q->counters.retries[DB_RECONNECT]++;
+		return;
+	}
+	if (w->slot != NO_SLOT)
+		q->ring[w->slot].busy = false;
+	window_set_state(w, WINDOW_READ);
+	if (w->gone > 0)
+		flow_shed_gone(q, w);
+	if (t->outcome == TASK_FENCED)
+		queue_fenced(q);
+	else if (w->state == WINDOW_READ)
+		store_failed(q, t);
+}
+
+static void
+resolve_ended(struct queue *q, struct task *t)
+{
+	struct window *w = t->window;
+	if (t->outcome == TASK_DONE) {
+		committed(q, t);
+	} else if (t->outcome == TASK_ABSENT) {
+		q->ring[w->slot].busy = false;
+		window_set_state(w, WINDOW_READ);
+		if (w->gone > 0)
+			flow_shed_gone(q, w);
+	} else {
+		w->not_before = q->now + RESOLVE_AGAIN_MS; /* the old transaction still holds its row, or no server answers: never run it again blindly */
+	}
+}
+
+/* A task is over: gives the session back and acts on the outcome, unless the queue has started anew meanwhile. */
+static void
+ended(struct queue *q, struct task *t)
+{
+	q->running--;
+	bool is_control = t->kind != TASK_STORE && t->kind != TASK_RESOLVE;
+	if (is_control)
+		q->control = false;
+	q->ports->give_back(q->world, t->session, t->error.lost || t->error.class == DB_NOT_WRITABLE);
+	if (t->window != NULL)
+		t->window->has_task = false;
+	if (t->view != q->view) {
+		window_free(&t->window);
+	} else if (is_control) {
+		control_ended(q, t);
+	} else if (t->kind == TASK_STORE) {
+		store_ended(q, t);
+	} else {
+		resolve_ended(q, t);
+	}
+	free(t->cuts);
+	free(t);
+}
+
+static void
+drive(struct queue *q, struct task *t)
+{
+	struct statement s;
+	if (task_next(t, &s))
+		q->ports->ask(q->world, t, &s);
+	else
+		ended(q, t);
+}
+
+void
+queue_answered(struct queue *q, uint64_t now, struct task *t, const struct answer *a)
+{
+	q->now = now;
+	task_answer(t, a);
+	if (t->asked == STATEMENT_RING_READ && t->outcome == TASK_RUNNING && t->view == q->view)
+		recalled(q, a);
+	drive(q, t);
+	queue_tick(q, now);
+}

@@ -1,0 +1,99 @@
+/* Where the ledger and the list stand to each other. */
+#include "reconcile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void
+plan_reset(struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n; i++) {
+		free(plan->rows[i].hashes);
+		free(plan->rows[i].dead);
+	}
+	free(plan->rows);
+	*plan = (struct plan){ .oldest = UINT64_MAX };
+}
+
+static int
+by_position(const void *a, const void *b)
+{
+	const struct plan_row *x = a, *y = b;
+	return (x->first > y->first) - (x->first < y->first);
+}
+
+static void
+add(struct plan *plan, const struct ledger_row *row)
+{
+	ASSERT(row->hashes != NULL);
+	struct plan_row *to = &plan->rows[plan->n++];
+	*to = (struct plan_row){ .slot = row->slot, .first = row->first, .count = row->count, .dead_len = row->dead_len };
+	to->hashes = xcalloc(row->count, sizeof *to->hashes);
+	memcpy(to->hashes, row->hashes, row->count * sizeof *to->hashes);
+	if (row->dead_len > 0) {
+		to->dead = xmalloc(row->dead_len);
+		memcpy(to->dead, row->dead, row->dead_len);
+	}
+}
+
+enum plan_verdict
+plan_build(struct plan *plan, const struct ledger_row *rows, size_t n, uint64_t settled)
+{
+	plan_reset(plan);
+	plan->rows = xcalloc(n, sizeof *plan->rows);
+	bool full = n > 0;
+	for (size_t i = 0; i < n; i++) {
+		const struct ledger_row *row = &rows[i];
+		if (!row->ours || row->count == 0) {
+			plan->strangers += !row->ours && row->count > 0;
+			full = false;
+			continue;
+		}
+		if (row->first < plan->oldest)
+			plan->oldest = row->first;
+		if (row->first + row->count > plan->end)
+			plan->end = row->first + row->count;
+		if (row->first + row->count > settled)
+			add(plan, row);
+	}
+	if (plan->n > 0)
+		qsort(plan->rows, plan->n, sizeof *plan->rows, by_position);
+	if (full && settled < plan->oldest)
+		return PLAN_FELL_BACK;
+	return settled > plan->end ? PLAN_SQL_BEHIND : PLAN_OK;
+}
+
+const struct plan_row *
+plan_row(const struct plan *plan)
+{
+	ASSERT(plan->next <= plan->n);
+	return plan->next < plan->n ? &plan->rows[plan->next] : NULL;
+}
+
+/* Do list and known agree from these starts on, as far as both go, and does the known part not end before a list that has not ended? */
+static bool
+agree(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *known, size_t n_known)
+{
+	size_t n = n_list < n_known ? n_list : n_known;
+	if (n == 0 || (n < n_known && !list_ended))
+		return false;
+	return memcmp(list, known, n * sizeof *list) == 0;
+}
+
+enum alignment
+align(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *known, size_t n_known, size_t *shift)
+{
+	*shift = 0;
+	if (n_known == 0 || agree(list, n_list, list_ended, known, n_known))
+		return ALIGN_SAME;
+	size_t most = n_list > n_known ? n_list : n_known;
+	for (size_t k = 1; k <= most; k++) { /* the smallest change explains it */
+		*shift = k;
+		if (k < n_known && agree(list, n_list, list_ended, known + k, n_known - k))
+			return ALIGN_GONE;
+		if (k < n_list && n_list - k >= n_known && agree(list + k, n_list - k, list_ended, known, n_known))
+			return ALIGN_NEW;
+	}
+	*shift = n_known;
+	return n_list == 0 && list_ended ? ALIGN_GONE : ALIGN_NONE;
+}

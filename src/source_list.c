@@ -1,0 +1,495 @@
+/* A Redis list as a source: every operation is a request that is sent as one command or script and unpacked into its result. */
+#include "source_list.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "buf.h"
+#include "check.h"
+#include "config.h"
+#include "list.h"
+#include "lua/lease.lua.h"
+#include "lua/length.lua.h"
+#include "lua/own.lua.h"
+#include "lua/release.lua.h"
+#include "lua/settle.lua.h"
+
+#define WAIT_GRACE_S 10 /* a wait that is answered so much later than asked is a lost link */
+
+static const struct redis_script lease_script = { "lease", lease_lua, LEASE_LUA_SHA1 };
+static const struct redis_script own_script = { "own", own_lua, OWN_LUA_SHA1 };
+static const struct redis_script settle_script = { "settle", settle_lua, SETTLE_LUA_SHA1 };
+static const struct redis_script length_script = { "length", length_lua, LENGTH_LUA_SHA1 };
+static const struct redis_script release_script = { "release", release_lua, RELEASE_LUA_SHA1 };
+
+struct source_list {
+	struct redis *commands; /* borrowed */
+	struct redis *waiting;  /* borrowed; NULL: none */
+	char *key;              /* the list; owned */
+	char *state_key;        /* {key}:sluice; owned */
+	char *lease_key;        /* {key}:sluice:lease; owned */
+	char *dead_key;         /* owned */
+	char *owner;            /* "instance boot"; owned */
+	bool right;             /* the end that is drained */
+	struct list requests;   /* struct request: what is not answered yet */
+};
+
+/* Something that was asked and is not answered yet. */
+struct request {
+	struct list node;           /* in source_list.requests */
+	struct source_list *source; /* who asked */
+	struct redis *link;         /* where */
+	union {
+		source_lease_fn *lease;
+		source_own_fn *own;
+		source_peek_fn *peek;
+		source_settle_fn *settle;
+		source_length_fn *length;
+		source_wait_fn *wait;
+		source_release_fn *release;
+	} done;                     /* who is told */
+	void *arg;                  /* its first argument */
+	uint64_t offset;            /* peek: as asked */
+	size_t count;               /* peek: as asked, or fewer in a second try */
+	size_t budget;              /* peek: as asked */
+	bool cut;                   /* peek: this is a second try */
+};
+
+/* A command that is put together word by word. */
+struct words {
+	const char **word; /* n of them; the texts are borrowed, or in `numbers` */
+	size_t *len;       /* of each */
+	int n;             /* so far */
+	int room;          /* at most */
+	struct arena *numbers;
+};
+
+static struct words
+words_new(size_t room)
+{
+	ASSERT(room > 0 && room < 1u << 30);
+	return (struct words){ .word = xcalloc(room, sizeof(char *)), .len = xcalloc(room, sizeof(size_t)), .room = (int)room, .numbers = arena_new() };
+}
+
+static void
+words_free(struct words *w)
+{
+	ASSERT(w->n == w->room);
+	arena_unref(&w->numbers);
+	free(w->word);
+	free(w->len);
+}
+
+static void
+add_bytes(struct words *w, const char *text, size_t len)
+{
+	ASSERT(w->n < w->room);
+	w->word[w->n] = text;
+	w->len[w->n++] = len;
+}
+
+static void
+add_text(struct words *w, const char *text)
+{
+	add_bytes(w, text, strlen(text));
+}
+
+static void
+add_number(struct words *w, uint64_t number)
+{
+	char *text = arena_bytes(w->numbers, 24);
+	add_bytes(w, text, (size_t)snprintf(text, 24, "%" PRIu64, number));
+}
+
+/* "{orders}:sluice" and the like; a key that has a {tag} keeps it, so that all keys of a queue share a slot. */
+static char *
+companion_key(const char *key, const char *suffix)
+{
+	struct buf b = BUF_INIT;
+	const char *open = strchr(key, '{'), *close = open == NULL ? NULL : strchr(open, '}');
+	bool tagged = close != NULL && close > open + 1;
+	buf_addf(&b, "%s%s%s%s", tagged ? "" : "{", key, tagged ? "" : "}", suffix);
+	char *text = xstrdup(buf_cstr(&b));
+	buf_free(&b);
+	return text;
+}
+
+struct source_list *
+source_list_new(struct redis *commands, struct redis *waiting, const char *key, int pop, const char *dead_key, const char *owner)
+{
+	ASSERT(strchr(owner, ' ') != NULL);
+	struct source_list *s = xcalloc(1, sizeof *s);
+	s->commands = commands;
+	s->waiting = waiting;
+	s->key = xstrdup(key);
+	s->state_key = companion_key(key, ":sluice");
+	s->lease_key = companion_key(key, ":sluice:lease");
+	s->dead_key = xstrdup(dead_key);
+	s->owner = xstrdup(owner);
+	s->right = pop == POP_RIGHT;
+	list_init(&s->requests);
+	return s;
+}
+
+void
+source_list_free(struct source_list **source)
+{
+	struct source_list *s = *source;
+	*source = NULL;
+	if (s == NULL)
+		return;
+	LIST_EACH_SAFE (&s->requests, node, after) {
+		struct request *q = LIST_OWNER(node, struct request, node);
+		redis_forget(q->link, q);
+		free(q);
+	}
+	free(s->key);
+	free(s->state_key);
+	free(s->lease_key);
+	free(s->dead_key);
+	free(s->owner);
+	free(s);
+}
+
+static struct request *
+request_new(struct source_list *s, struct redis *link, void *arg)
+{
+	struct request *q = xcalloc(1, sizeof *q);
+	q->source = s;
+	q->link = link;
+	q->arg = arg;
+	list_append(&s->requests, &q->node);
+	return q;
+}
+
+/* Ends a request; what is left of it is for the callback, which may free the source. */
+static struct request
+request_end(struct request *q)
+{
+	struct request copy = *q;
+	list_remove(&q->node);
+	free(q);
+	return copy;
+}
+
+static void
+eval(struct request *q, const struct redis_script *script, int n_keys, struct words *w, redis_reply_fn *answer)
+{
+	redis_eval(q->link, script, n_keys, w->n, w->word, w->len, answer, q);
+	words_free(w);
+}
+
+/* An answer that no script of ours gives. */
+static void
+unexpected(enum redis_class *class, const char **why)
+{
+	*class = REDIS_SETUP;
+	*why = "Redis gave an answer of an unexpected shape; is the queue's {..}:sluice hash damaged, or is it no real Redis?";
+}
+
+/* Is it the array of integers (i) and strings (s) that the script returns? False also when there is an error already. */
+static bool
+is_shape(const struct redis_value *reply, const char *shape, enum redis_class *class, const char **why)
+{
+	if (*class != REDIS_OK)
+		return false;
+	bool fits = reply->type == REDIS_ARRAY && reply->n == strlen(shape);
+	for (size_t i = 0; fits && shape[i] != '\0'; i++)
+		fits = reply->elements[i]->type == (shape[i] == 'i' ? REDIS_INTEGER : REDIS_STRING);
+	if (!fits)
+		unexpected(class, why);
+	return fits;
+}
+
+static uint64_t
+number_at(const struct redis_value *reply, size_t i)
+{
+	ASSERT(i < reply->n && reply->elements[i]->type == REDIS_INTEGER);
+	return reply->elements[i]->integer < 0 ? 0 : (uint64_t)reply->elements[i]->integer;
+}
+
+static const char *
+text_at(const struct redis_value *reply, size_t i)
+{
+	ASSERT(i < reply->n && reply->elements[i]->type == REDIS_STRING);
+	return reply->elements[i]->text;
+}
+
+static void
+lease_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request q = request_end(arg);
+	struct source_lease result = { .class = class, .why = why };
+	(void)arena;
+	if (is_shape(reply, "isiiisi", &result.class, &result.why)) {
+		result.granted = number_at(reply, 0) != 0;
+		result.holder = text_at(reply, 1);
+		result.ttl_ms = number_at(reply, 2);
+		result.epoch = number_at(reply, 3);
+		result.settled = number_at(reply, 4);
+		result.generation = text_at(reply, 5);
+		result.length = number_at(reply, 6);
+	}
+	q.done.lease(q.arg, &result);
+}
+
+void
+source_list_lease(struct source_list *s, unsigned ttl_ms, source_lease_fn *done, void *arg)
+{
+	struct request *q = request_new(s, s->commands, arg);
+	q->done.lease = done;
+	struct words w = words_new(5);
+	add_text(&w, s->key);
+	add_text(&w, s->state_key);
+	add_text(&w, s->lease_key);
+	add_text(&w, s->owner);
+	add_number(&w, ttl_ms);
+	eval(q, &lease_script, 3, &w, lease_answer);
+}
+
+static void
+own_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request q = request_end(arg);
+	struct source_own result = { .class = class, .why = why };
+	(void)arena;
+	if (is_shape(reply, "iisiii", &result.class, &result.why)) {
+		result.refused = number_at(reply, 0) == 0;
+		result.epoch = number_at(reply, 1);
+		result.generation = text_at(reply, 2);
+		result.settled = number_at(reply, 3);
+		result.length = number_at(reply, 4);
+		result.fresh = number_at(reply, 5) != 0;
+	}
+	q.done.own(q.arg, &result);
+}
+
+void
+source_list_own(struct source_list *s, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg)
+{
+	ASSERT(epoch > 0 && new_generation[0] != '\0');
+	struct request *q = request_new(s, s->commands, arg);
+	q->done.own = done;
+	struct words w = words_new(7);
+	add_text(&w, s->key);
+	add_text(&w, s->state_key);
+	add_text(&w, s->lease_key);
+	add_text(&w, s->owner);
+	add_number(&w, epoch);
+	add_text(&w, new_generation);
+	add_text(&w, force ? "1" : "0");
+	eval(q, &own_script, 3, &w, own_answer);
+}
+
+static void peek_send(struct request *q);
+
+/* LRANGE answers from left to right: at the right end the oldest item comes last. */
+static const struct redis_value *
+peeked(const struct redis_value *reply, bool right, size_t i)
+{
+	return reply->elements[right ? reply->n - 1 - i : i];
+}
+
+/* Asks again for just those items from the offset on that fit the budget, the one that passes it included. */
+static void
+peek_fewer(struct request *q, const struct redis_value *reply)
+{
+	size_t n = 0, bytes = 0;
+	while (n < reply->n && bytes <= q->budget)
+		bytes += peeked(reply, q->source->right, n++)->len;
+	q->count = n < reply->n ? n : reply->n - 1;
+	q->budget = bytes;
+	q->cut = true;
+	peek_send(q);
+}
+
+static void
+peek_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request *q = arg;
+	bool right = q->source->right;
+	struct source_peek result = { .class = class, .why = why, .arena = arena };
+	bool array = class == REDIS_OK && reply->type == REDIS_ARRAY;
+	if (class == REDIS_OK && !array)
+		unexpected(&result.class, &result.why);
+	struct source_text *items = array ? arena_alloc(arena, reply->n * sizeof *items) : NULL;
+	for (; array && result.n < reply->n; result.n++) {
+		const struct redis_value *value = peeked(reply, right, result.n);
+		if (value->text == NULL)
+			break;
+		items[result.n] = (struct source_text){ value->text, value->len };
+	}
+	/* At the right end what comes first, and fills the budget, is what is needed last. */
+	if (array && result.n == 0 && reply->n > 1) {
+		peek_fewer(q, reply);
+		return;
+	}
+	struct request ended = request_end(q);
+	result.items = items;
+	result.cut = array && (ended.cut || result.n < reply->n);
+	ended.done.peek(ended.arg, &result);
+}
+
+static void
+peek_send(struct request *q)
+{
+	const struct source_list *s = q->source;
+	char first[24], last[24];
+	uint64_t end = q->offset + q->count;
+	ASSERT(q->count > 0 && end < INT64_MAX);
+	snprintf(first, sizeof first, "%s%" PRIu64, s->right ? "-" : "", s->right ? end : q->offset);
+	snprintf(last, sizeof last, "%s%" PRIu64, s->right ? "-" : "", s->right ? q->offset + 1 : end - 1);
+	const char *const words[] = { "LRANGE", s->key, first, last };
+	redis_command(q->link, 4, words, NULL, 0, q->budget, peek_answer, q);
+}
+
+void
+source_list_peek(struct source_list *s, uint64_t offset, size_t count, size_t budget, source_peek_fn *done, void *arg)
+{
+	struct request *q = request_new(s, s->commands, arg);
+	q->done.peek = done;
+	q->offset = offset;
+	q->count = count;
+	q->budget = budget;
+	peek_send(q);
+}
+
+/* The status of a settle by the name that the script gives it; false: no such name. */
+static bool
+status_of(const char *name, enum source_status *status)
+{
+	static const char *const names[] = {
+		[SOURCE_SETTLED] = "settled", [SOURCE_GONE] = "gone", [SOURCE_FENCED] = "fenced",
+		[SOURCE_MOVED] = "moved", [SOURCE_GUARD] = "guard", [SOURCE_FULL] = "full",
+	};
+	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+		*status = (enum source_status)i;
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+settle_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request q = request_end(arg);
+	struct source_settled result = { .class = class, .why = why };
+	(void)arena;
+	if (is_shape(reply, "siiiii", &result.class, &result.why)) {
+		if (!status_of(text_at(reply, 0), &result.status))
+			unexpected(&result.class, &result.why);
+		result.settled = number_at(reply, 1);
+		result.length = number_at(reply, 2);
+		result.dead = number_at(reply, 3);
+		result.epoch = number_at(reply, 4);
+		result.sample = (size_t)number_at(reply, 5);
+	}
+	q.done.settle(q.arg, &result);
+}
+
+void
+source_list_settle(struct source_list *s, const struct source_settle *settle, source_settle_fn *done, void *arg)
+{
+	ASSERT(settle->advance >= settle->remove);
+	struct request *q = request_new(s, s->commands, arg);
+	q->done.settle = done;
+	struct words w = words_new(14 + 4 * settle->n_samples + settle->n_dead);
+	add_text(&w, s->key);
+	add_text(&w, s->state_key);
+	add_text(&w, s->lease_key);
+	add_text(&w, s->dead_key);
+	add_text(&w, s->right ? "right" : "left");
+	add_text(&w, s->owner);
+	const uint64_t numbers[] = { settle->epoch, settle->settled, settle->skip, settle->remove, settle->advance, settle->ttl_ms, settle->dead_max,
+		settle->n_samples };
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+		add_number(&w, numbers[i]);
+	for (size_t i = 0; i < settle->n_samples; i++) {
+		const struct source_sample *sample = &settle->samples[i];
+		size_t edge = sample->len < SOURCE_SAMPLE_EDGE ? sample->len : SOURCE_SAMPLE_EDGE;
+		add_number(&w, sample->offset);
+		add_number(&w, sample->len);
+		add_bytes(&w, sample->head, edge);
+		add_bytes(&w, sample->tail, edge);
+	}
+	for (size_t i = 0; i < settle->n_dead; i++)
+		add_bytes(&w, settle->dead[i].text, settle->dead[i].len);
+	eval(q, &settle_script, 4, &w, settle_answer);
+}
+
+static void
+release_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request q = request_end(arg);
+	struct source_release result = { .class = class, .why = why };
+	(void)arena;
+	result.released = class == REDIS_OK && reply->type == REDIS_INTEGER && reply->integer == 1;
+	q.done.release(q.arg, &result);
+}
+
+void
+source_list_release(struct source_list *s, source_release_fn *done, void *arg)
+{
+	struct request *q = request_new(s, s->commands, arg);
+	q->done.release = done;
+	struct words w = words_new(2);
+	add_text(&w, s->lease_key);
+	add_text(&w, s->owner);
+	eval(q, &release_script, 1, &w, release_answer);
+}
+
+static void
+length_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request q = request_end(arg);
+	struct source_length result = { .class = class, .why = why };
+	(void)arena;
+	if (is_shape(reply, "ii", &result.class, &result.why)) {
+		result.length = number_at(reply, 0);
+		result.dead = number_at(reply, 1);
+	}
+	q.done.length(q.arg, &result);
+}
+
+void
+source_list_length(struct source_list *s, source_length_fn *done, void *arg)
+{
+	struct request *q = request_new(s, s->commands, arg);
+	q->done.length = done;
+	struct words w = words_new(2);
+	add_text(&w, s->key);
+	add_text(&w, s->dead_key);
+	eval(q, &length_script, 2, &w, length_answer);
+}
+
+static void
+wait_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request q = request_end(arg);
+	struct source_wait result = { .class = class, .why = why };
+	(void)arena;
+	/* Before 6.2 there is no BLMOVE; at maxmemory it is refused. Neither keeps us from draining. */
+	if (class == REDIS_PAUSE && (strncmp(reply->text, "ERR unknown command", 19) == 0 || strncmp(reply->text, "OOM ", 4) == 0)) {
+		result.class = REDIS_OK;
+		result.poll = true;
+	}
+	result.ready = class == REDIS_OK && reply->type == REDIS_STRING;
+	q.done.wait(q.arg, &result);
+}
+
+void
+source_list_wait(struct source_list *s, unsigned timeout_s, source_wait_fn *done, void *arg)
+{
+	ASSERT(s->waiting != NULL && timeout_s > 0);
+	struct request *q = request_new(s, s->waiting, arg);
+	q->done.wait = done;
+	const char *end = s->right ? "RIGHT" : "LEFT";
+	char timeout[12];
+	snprintf(timeout, sizeof timeout, "%u", timeout_s);
+	const char *const words[] = { "BLMOVE", s->key, s->key, end, end, timeout };
+	redis_command(q->link, 6, words, NULL, timeout_s + WAIT_GRACE_S, 0, wait_answer, q);
+}

@@ -1,0 +1,19 @@
+/* What the daemon shows: one snapshot as Prometheus text, as JSON, as tables for a terminal. */
+#ifndef SLUICE_STATS_H
+#define SLUICE_STATS_H
+
+#include <stdbool.h>
+
+struct buf;
+struct daemon_view;
+
+/* Appends the metrics in Prometheus' text format 0.0.4. */
+void stats_metrics(const struct daemon_view *daemon, struct buf *out);
+/* Appends one JSON object; `queue`: only that one, NULL: all. False: there is no such queue. */
+bool stats_json(const struct daemon_view *daemon, const char *queue, struct buf *out);
+/* Appends text tables for people at a terminal. */
+void stats_text(const struct daemon_view *daemon, struct buf *out);
+/* Ready: Redis and every pool are up. Else appends the reasons, a line each. */
+bool stats_ready(const struct daemon_view *daemon, struct buf *why);
+
+#endif

@@ -1,0 +1,164 @@
+/* Programs of statements, and what their answers mean. */
+#include "task.h"
+
+#include "window.h"
+
+#define MAX_STEPS 3
+
+/* The program of each task; CUT repeats its first statement for each cut. */
+static const struct {
+	unsigned n;
+	enum statement_kind steps[MAX_STEPS];
+	bool transaction; /* BEGIN goes out with the first statement */
+} programs[] = {
+	[TASK_PREPARE] = { 2, { STATEMENT_CATALOGUE, STATEMENT_RING_MAKE }, false },
+	[TASK_RAISE] = { 3, { STATEMENT_RING_LOCK, STATEMENT_EPOCH, STATEMENT_COMMIT }, true },
+	[TASK_RECALL] = { 1, { STATEMENT_RING_READ }, false },
+	[TASK_CUT] = { 2, { STATEMENT_RING_CUT, STATEMENT_COMMIT }, true },
+	[TASK_STORE] = { 3, { STATEMENT_LEDGER, STATEMENT_ROWS, STATEMENT_COMMIT }, true },
+	[TASK_RESOLVE] = { 2, { STATEMENT_ROW_LOCK, STATEMENT_ROLLBACK }, true },
+};
+
+/* Has this queue's task nothing to do in this statement? */
+static bool
+is_needless(const struct task *t, enum statement_kind kind)
+{
+	switch (kind) {
+	case STATEMENT_RING_MAKE:
+	case STATEMENT_LEDGER:
+		return !t->ledger;
+	case STATEMENT_ROWS:
+		return window_rows(t->window) == 0;
+	default:
+		return false;
+	}
+}
+
+static enum statement_kind
+statement_at(const struct task *t, unsigned step)
+{
+	if (t->kind != TASK_CUT)
+		return programs[t->kind].steps[step];
+	return step < t->n_cuts ? STATEMENT_RING_CUT : STATEMENT_COMMIT;
+}
+
+static unsigned
+program_length(const struct task *t)
+{
+	return t->kind == TASK_CUT ? (unsigned)t->n_cuts + 1 : programs[t->kind].n;
+}
+
+static void
+ask(struct task *t, enum statement_kind kind, struct statement *s)
+{
+	*s = (struct statement){ .kind = kind, .epoch = t->epoch, .settled = t->settled, .slot = t->slot, .window = t->window };
+	if (kind == STATEMENT_RING_CUT)
+		s->cut = t->cuts[t->step];
+	s->begin = programs[t->kind].transaction && !t->in_transaction;
+	t->in_transaction = programs[t->kind].transaction && kind != STATEMENT_COMMIT && kind != STATEMENT_ROLLBACK;
+	t->asked = kind;
+}
+
+bool
+task_next(struct task *t, struct statement *s)
+{
+	if (t->outcome != TASK_RUNNING) {
+		if (!t->in_transaction)
+			return false;
+		ask(t, STATEMENT_ROLLBACK, s); /* MySQL's 1205 undoes its statement only, so always say it */
+		t->abandoned = true;
+		return true;
+	}
+	while (t->step < program_length(t) && is_needless(t, statement_at(t, t->step)))
+		t->step++;
+	if (t->step == program_length(t)) {
+		ASSERT(!t->in_transaction);
+		t->outcome = TASK_DONE;
+		return false;
+	}
+	ask(t, statement_at(t, t->step), s);
+	t->step++;
+	return true;
+}
+
+static void
+end(struct task *t, enum task_outcome outcome)
+{
+	ASSERT(t->outcome == TASK_RUNNING);
+	t->outcome = outcome;
+}
+
+/* May a COMMIT with this answer still have happened? Only where the server says that it undid it do we know. */
+static bool
+is_commit_in_doubt(const struct task *t, const struct answer *a)
+{
+	if (t->asked != STATEMENT_COMMIT || a->rolled_back)
+		return false;
+	return a->error.lost || (a->error.class != DB_DATA && a->error.class != DB_RETRY);
+}
+
+static void
+fail(struct task *t, const struct answer *a)
+{
+	t->failed = t->asked;
+	t->error = a->error;
+	t->item = a->item;
+	if (a->error.lost)
+		t->in_transaction = false; /* the server rolls it back */
+	if (is_commit_in_doubt(t, a))
+		end(t, TASK_DOUBT);
+	else
+		end(t, TASK_FAILED);
+}
+
+/* Is the row in the ledger the one that this task's transaction wrote? */
+static bool
+is_written(const struct task *t, const struct answer *a)
+{
+	const struct window *w = t->window;
+	if (a->n_rows == 0)
+		return false;
+	const struct ledger_row *row = &a->rows[0];
+	return row->ours && row->count == w->count && row->first == w->first && row->hashes != NULL &&
+	    window_match(w, row->hashes, 0, row->count) == w->count;
+}
+
+void
+task_answer(struct task *t, const struct answer *a)
+{
+	if (t->abandoned) {
+		t->in_transaction = false;
+		return;
+	}
+	if (a->error.class != DB_OK) {
+		fail(t, a);
+		return;
+	}
+	switch (t->asked) {
+	case STATEMENT_COMMIT:
+		if (a->rolled_back) {
+			struct answer failed = *a;
+			failed.error.class = DB_RETRY;
+			fail(t, &failed);
+		}
+		break;
+	case STATEMENT_RING_LOCK:
+		t->epoch = (a->epoch > t->epoch ? a->epoch : t->epoch) + 1;
+		break;
+	case STATEMENT_LEDGER:
+	case STATEMENT_RING_CUT:
+		ASSERT(a->affected <= 1);
+		if (a->affected == 0)
+			end(t, TASK_FENCED);
+		break;
+	case STATEMENT_ROWS:
+		t->duplicates = a->duplicates;
+		break;
+	case STATEMENT_ROW_LOCK:
+		if (!is_written(t, a))
+			end(t, TASK_ABSENT);
+		break;
+	default:
+		break;
+	}
+}

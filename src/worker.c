@@ -1,0 +1,525 @@
+/* One configured queue at work. */
+#include "worker.h"
+
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "age.h"
+#include "clock.h"
+#include "config.h"
+#include "dead_letter.h"
+#include "errand.h"
+#include "log.h"
+#include "mapping.h"
+#include "pool.h"
+#include "queue.h"
+#include "redis.h"
+#include "source_list.h"
+#include "window.h"
+
+#define WAIT_S 20 /* one blocking wait; Redis is asked again after it */
+
+struct worker {
+	const struct worker_context *context; /* borrowed */
+	const struct queue_config *config;    /* borrowed */
+	struct redis *commands;               /* owned */
+	struct redis *waiting;                /* owned; only the blocking wait */
+	struct source_list *source;           /* owned */
+	struct list calls;                    /* struct call: asked of Redis and not answered */
+	struct queue *queue;                  /* owned */
+	struct pool_client client;            /* joined while it works */
+	struct mapping *mapping;              /* owned; NULL until the catalogue was read */
+	struct errand_place place;            /* what errands need */
+	struct event *timer;                  /* queue_tick(); owned */
+	struct event *no_wait;                /* answers a wait that cannot be made; owned */
+	bool releasing;                       /* the lease is being given back */
+	bool redis_up;                        /* of the commands link */
+	char redis_why[300];                  /* why not; "" while up */
+	char subject[64];                     /* "queue NAME", for the log */
+	struct age age;                       /* of the orders in the list */
+	struct histogram commit_duration, batch_rows, wait;
+};
+
+/* -- histograms */
+
+static const double duration_bounds[HISTOGRAM_BUCKETS] = { .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30 };
+static const double rows_bounds[HISTOGRAM_BUCKETS] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000 };
+static const double wait_bounds[HISTOGRAM_BUCKETS] = { .001, .005, .01, .05, .1, .5, 1, 5, 30, 120, 600, 3600 };
+
+static void
+observe(struct histogram *h, double value)
+{
+	unsigned i = 0;
+	while (i < HISTOGRAM_BUCKETS && value > h->bounds[i])
+		i++;
+	h->counts[i]++;
+	h->sum += value;
+}
+
+/* -- Redis: each call carries the view that its answer belongs to */
+
+struct call {
+	struct list node;      /* in the worker's calls */
+	struct worker *worker; /* borrowed */
+	uint64_t view;         /* of the queue, when it was made */
+};
+
+static struct call *
+call_new(struct worker *w, uint64_t view)
+{
+	struct call *c = xmalloc(sizeof *c);
+	c->worker = w;
+	c->view = view;
+	list_init(&c->node);
+	list_append(&w->calls, &c->node);
+	return c;
+}
+
+/* The call's worker and view; the call is freed. NULL: the link is lost, and `down` comes next and says so to the queue. */
+static struct worker *
+call_end(void *arg, enum redis_class class, uint64_t *view)
+{
+	struct call *c = arg;
+	struct worker *w = c->worker;
+	*view = c->view;
+	list_remove(&c->node);
+	free(c);
+	return class == REDIS_LOST ? NULL : w;
+}
+
+static void
+on_lease(void *arg, const struct source_lease *r)
+{
+	uint64_t view;
+	struct worker *w = call_end(arg, r->class, &view);
+	if (w == NULL)
+		return;
+	struct lease_answer a = { r->class, r->why, r->granted, r->holder == NULL ? "" : r->holder, r->ttl_ms, r->epoch };
+	queue_leased(w->queue, clock_ms(), view, &a);
+}
+
+static void
+port_lease(void *world, uint64_t view)
+{
+	struct worker *w = world;
+	source_list_lease(w->source, w->context->config->lease_ttl * 1000, on_lease, call_new(w, view));
+}
+
+static void
+on_own(void *arg, const struct source_own *r)
+{
+	uint64_t view;
+	struct worker *w = call_end(arg, r->class, &view);
+	if (w == NULL)
+		return;
+	struct own_answer a = { r->class, r->why, r->refused, r->generation == NULL ? "" : r->generation, r->fresh, r->settled, r->length };
+	queue_owned(w->queue, clock_ms(), view, &a);
+}
+
+static void
+port_own(void *world, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten)
+{
+	struct worker *w = world;
+	source_list_own(w->source, epoch, new_generation, rewritten, on_own, call_new(w, view));
+}
+
+static void
+on_peek(void *arg, const struct source_peek *r)
+{
+	uint64_t view;
+	struct worker *w = call_end(arg, r->class, &view);
+	if (w == NULL)
+		return;
+	struct item *items = xcalloc(r->n + 1, sizeof *items);
+	for (size_t i = 0; i < r->n; i++)
+		items[i] = (struct item){ r->items[i].text, r->items[i].len };
+	struct peek_answer a = { r->class, r->why, items, (uint32_t)r->n, r->cut, r->arena };
+	queue_peeked(w->queue, clock_ms(), view, &a);
+	free(items);
+}
+
+static void
+port_peek(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t budget)
+{
+	struct worker *w = world;
+	source_list_peek(w->source, offset, count, budget, on_peek, call_new(w, view));
+}
+
+static void
+note_progress(struct worker *w)
+{
+	struct queue_view v;
+	queue_look(w->queue, &v);
+	age_note(&w->age, clock_ms(), v.settled, v.backlog);
+}
+
+static void
+on_settle(void *arg, const struct source_settled *r)
+{
+	static const enum settle_status statuses[] = { [SOURCE_SETTLED] = SETTLE_OK, [SOURCE_GONE] = SETTLE_MOVED, [SOURCE_FENCED] = SETTLE_FENCED,
+		[SOURCE_MOVED] = SETTLE_MOVED, [SOURCE_GUARD] = SETTLE_GUARD, [SOURCE_FULL] = SETTLE_FULL };
+	uint64_t view;
+	struct worker *w = call_end(arg, r->class, &view);
+	if (w == NULL)
+		return;
+	struct settle_answer a = { r->class, r->why, statuses[r->status], r->settled, r->length, r->dead };
+	if (r->class == REDIS_OK && r->status == SOURCE_SETTLED)
+		observe(&w->wait, age_of(&w->age, clock_ms(), r->settled - 1));
+	queue_settled(w->queue, clock_ms(), view, &a);
+	note_progress(w);
+}
+
+/* The dead letters of the windows, one text after the other in `texts`; returns how many, their ends in *ends (owned by the caller). */
+static size_t
+write_dead_letters(struct worker *w, const struct settle *s, struct buf *texts, size_t **ends)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < s->n_windows; i++)
+		n += s->windows[i]->n_rejects;
+	*ends = xcalloc(n + 1, sizeof **ends);
+	n = 0;
+	for (size_t i = 0; i < s->n_windows; i++) {
+		const struct window *window = s->windows[i];
+		for (uint32_t k = 0; k < window->n_rejects; k++) {
+			const struct reject *r = &window->rejects[k];
+			if (r->index < window->gone)
+				continue; /* somebody else took it */
+			dead_letter_write(texts, w->config->name, w->context->config->instance, w->config->target->driver, &window->items[r->index], r,
+			    window->first + r->index, clock_wall_us());
+			(*ends)[n++] = texts->len;
+		}
+	}
+	return n;
+}
+
+static void
+port_settle(void *world, uint64_t view, const struct settle *s)
+{
+	struct worker *w = world;
+	struct source_sample samples[sizeof s->samples / sizeof s->samples[0]];
+	for (size_t i = 0; i < s->n_samples; i++) {
+		const struct item *item = s->samples[i].item;
+		size_t edge = item->len < SOURCE_SAMPLE_EDGE ? item->len : SOURCE_SAMPLE_EDGE;
+		samples[i] = (struct source_sample){ s->samples[i].offset, item->len, item->text, item->text + item->len - edge };
+	}
+	struct buf texts = BUF_INIT;
+	size_t *ends, n_dead = write_dead_letters(w, s, &texts, &ends), from = 0;
+	struct source_text *dead = xcalloc(n_dead + 1, sizeof *dead);
+	for (size_t i = 0; i < n_dead; i++) {
+		dead[i] = (struct source_text){ texts.data + from, ends[i] - from };
+		from = ends[i];
+	}
+	struct source_settle settle = { .epoch = s->epoch, .settled = s->settled, .skip = s->skip, .remove = s->remove, .advance = s->advance,
+		.samples = samples, .n_samples = s->n_samples, .dead = dead, .n_dead = n_dead, .dead_max = w->config->dead_letter_max,
+		.ttl_ms = w->context->config->lease_ttl * 1000 };
+	source_list_settle(w->source, &settle, on_settle, call_new(w, view));
+	free(dead);
+	free(ends);
+	buf_free(&texts);
+}
+
+static void
+on_length(void *arg, const struct source_length *r)
+{
+	uint64_t view;
+	struct worker *w = call_end(arg, r->class, &view);
+	if (w == NULL)
+		return;
+	if (r->class != REDIS_OK)
+		return; /* not worth a word: what matters says so itself */
+	queue_measured(w->queue, clock_ms(), view, r->length, r->dead);
+	note_progress(w);
+}
+
+static void
+port_length(void *world, uint64_t view)
+{
+	struct worker *w = world;
+	source_list_length(w->source, on_length, call_new(w, view));
+}
+
+static void
+on_wait(void *arg, const struct source_wait *r)
+{
+	struct worker *w = arg;
+	if (r->class == REDIS_LOST)
+		event_active(w->no_wait, EV_TIMEOUT, 0); /* later: nothing may be asked of a link from within its end */
+	else
+		queue_woken(w->queue, clock_ms(), r->class != REDIS_OK || r->poll);
+}
+
+static void
+on_no_wait(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	(void)fd;
+	(void)what;
+	queue_woken(w->queue, clock_ms(), true);
+}
+
+static void
+port_wait(void *world, uint64_t view)
+{
+	struct worker *w = world;
+	(void)view;
+	if (redis_is_up(w->waiting))
+		source_list_wait(w->source, WAIT_S, on_wait, w);
+	else
+		event_active(w->no_wait, EV_TIMEOUT, 0);
+}
+
+static void
+on_release(void *arg, const struct source_release *r)
+{
+	struct worker *w = arg;
+	(void)r;
+	w->releasing = false;
+}
+
+static void
+port_release(void *world)
+{
+	struct worker *w = world;
+	w->releasing = true;
+	source_list_release(w->source, on_release, w);
+}
+
+/* -- SQL */
+
+static void
+port_ask(void *world, struct task *task, const struct statement *statement)
+{
+	struct worker *w = world;
+	errand_run(&w->place, task, statement);
+}
+
+static void
+port_prepare(void *world, struct task *task)
+{
+	struct worker *w = world;
+	ASSERT(w->mapping != NULL);
+	errand_prepare(&w->place, w->context->encoder, task, clock_wall_us());
+}
+
+static void
+on_mapped(void *arg, struct mapping *mapping)
+{
+	struct worker *w = arg;
+	mapping_free(&w->mapping);
+	w->place.mapping = w->mapping = mapping;
+}
+
+static void
+on_answered(void *arg, struct task *task, const struct answer *answer)
+{
+	struct worker *w = arg;
+	if (task->kind == TASK_STORE && task->asked == STATEMENT_COMMIT && answer->error.class == DB_OK && !answer->rolled_back) {
+		observe(&w->commit_duration, (double)(clock_ms() - task->session->since_ms) / 1000);
+		observe(&w->batch_rows, window_rows(task->window));
+	}
+	queue_answered(w->queue, clock_ms(), task, answer);
+}
+
+static void
+port_give_back(void *world, struct session *session, bool lost)
+{
+	(void)world;
+	errand_end(session);
+	pool_give_back(session, lost);
+}
+
+static void
+port_want(void *world, unsigned sessions)
+{
+	struct worker *w = world;
+	pool_want(&w->client, sessions);
+}
+
+static bool
+on_give(void *arg, struct session *session)
+{
+	struct worker *w = arg;
+	return queue_give(w->queue, clock_ms(), session);
+}
+
+/* -- time, chance, log */
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	(void)fd;
+	(void)what;
+	queue_tick(w->queue, clock_ms());
+}
+
+static void
+port_wake_at(void *world, uint64_t ms)
+{
+	struct worker *w = world;
+	if (ms == UINT64_MAX) {
+		event_del(w->timer);
+		return;
+	}
+	uint64_t now = clock_ms(), in = ms > now ? ms - now : 1;
+	struct timeval tv = { (time_t)(in / 1000), (suseconds_t)(in % 1000 * 1000) };
+	event_add(w->timer, &tv);
+}
+
+static uint64_t
+port_random(void *world)
+{
+	uint64_t n;
+	(void)world;
+	ssize_t got = getrandom(&n, sizeof n, 0);
+	ASSERT(got == (ssize_t)sizeof n);
+	return n;
+}
+
+static void
+port_tell(void *world, int level, const char *line)
+{
+	struct worker *w = world;
+	log_line((enum log_level)level, w->subject, "%s", line);
+}
+
+static const struct queue_ports ports = { port_lease, port_own, port_peek, port_settle, port_wait, port_length, port_release, port_ask, port_give_back,
+	port_want, port_prepare, port_wake_at, port_random, port_tell };
+
+/* -- links */
+
+static void
+on_redis_up(void *arg)
+{
+	struct worker *w = arg;
+	if (!w->redis_up)
+		log_info(w->subject, "connected to Redis %s", redis_version(w->commands));
+	w->redis_up = true;
+	w->redis_why[0] = '\0';
+	queue_redis_up(w->queue, clock_ms());
+}
+
+static void
+on_redis_down(void *arg, enum redis_class class, const char *why)
+{
+	struct worker *w = arg;
+	(void)class;
+	if (strcmp(w->redis_why, why) != 0)
+		log_warning(w->subject, "%s: trying again until it works", why);
+	w->redis_up = false;
+	snprintf(w->redis_why, sizeof w->redis_why, "%s", why);
+	queue_redis_down(w->queue, clock_ms());
+}
+
+static void
+on_waiting_up(void *arg)
+{
+	(void)arg;
+}
+
+static void
+on_waiting_down(void *arg, enum redis_class class, const char *why)
+{
+	(void)arg;
+	(void)class;
+	(void)why; /* the other link says the same */
+}
+
+static const struct redis_events command_events = { on_redis_up, on_redis_down };
+static const struct redis_events waiting_events = { on_waiting_up, on_waiting_down };
+
+/* -- life */
+
+static struct queue_limits
+limits_of(const struct config *config, const struct queue_config *q)
+{
+	unsigned pool = q->target->pool_size;
+	return (struct queue_limits){ .batch_rows = q->batch_rows, .batch_bytes = q->batch_bytes, .max_item_bytes = q->max_item_bytes,
+		.sessions = q->max_batches > 0 && q->max_batches < pool ? q->max_batches : pool, .ledger_rows = q->ledger_rows, .ledger = q->ledger == SWITCH_ON,
+		.lease_ms = config->lease_ttl * 1000, .backoff_ms = q->retry_backoff_ms, .rate = q->rate_limit };
+}
+
+struct worker *
+worker_new(const struct worker_context *context, const struct queue_config *config, struct pool *pool)
+{
+	struct worker *w = xcalloc(1, sizeof *w);
+	list_init(&w->calls);
+	w->context = context;
+	w->config = config;
+	snprintf(w->subject, sizeof w->subject, "queue %s", config->name);
+	w->commit_duration.bounds = duration_bounds;
+	w->batch_rows.bounds = rows_bounds;
+	w->wait.bounds = wait_bounds;
+	w->timer = event_new(context->base, -1, 0, on_timer, w);
+	w->no_wait = event_new(context->base, -1, 0, on_no_wait, w);
+	ASSERT(w->timer != NULL && w->no_wait != NULL);
+	struct queue_limits limits = limits_of(context->config, config);
+	w->queue = queue_new(&ports, w, &limits, context->config->instance);
+	w->place = (struct errand_place){ config, queue_generation(w->queue), NULL, on_mapped, on_answered, w };
+	w->client = (struct pool_client){ .name = config->name, .weight = config->weight, .max = config->max_batches, .give = on_give, .arg = w };
+	pool_join(pool, &w->client);
+	w->commands = redis_open(context->base, &context->config->redis, "sluice", &command_events, w);
+	w->waiting = redis_open(context->base, &context->config->redis, "sluice-wait", &waiting_events, w);
+	w->source = source_list_new(w->commands, w->waiting, config->list_key, config->pop, config->dead_letter, context->owner);
+	return w;
+}
+
+void
+worker_free(struct worker **worker)
+{
+	struct worker *w = *worker;
+	*worker = NULL;
+	if (w == NULL)
+		return;
+	source_list_free(&w->source);
+	redis_close(&w->commands);
+	redis_close(&w->waiting);
+	LIST_EACH_SAFE(&w->calls, node, after)
+		free(LIST_OWNER(node, struct call, node));
+	event_free(w->timer);
+	event_free(w->no_wait);
+	mapping_free(&w->mapping);
+	if (w->client.held == 0) {
+		pool_leave(&w->client);
+		queue_free(&w->queue);
+	}
+	free(w);
+}
+
+void
+worker_stop(struct worker *w)
+{
+	queue_stop(w->queue, clock_ms());
+}
+
+bool
+worker_is_stopped(const struct worker *w)
+{
+	struct queue_view v;
+	queue_look(w->queue, &v);
+	return v.state == QUEUE_STOPPED && v.sessions == 0 && (!w->releasing || !w->redis_up);
+}
+
+void
+worker_pause(struct worker *w)
+{
+	queue_pause(w->queue, clock_ms());
+}
+
+void
+worker_resume(struct worker *w)
+{
+	queue_resume(w->queue, clock_ms());
+}
+
+void
+worker_look(struct worker *w, struct worker_view *view, struct queue_view *queue)
+{
+	queue_look(w->queue, queue);
+	*view = (struct worker_view){ .config = w->config, .redis_up = w->redis_up, .redis_why = w->redis_why, .commit_duration = w->commit_duration,
+		.batch_rows = w->batch_rows, .wait = w->wait };
+	if (queue->backlog > 0)
+		view->oldest_age_s = age_of(&w->age, clock_ms(), queue->settled);
+}

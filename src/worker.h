@@ -1,0 +1,58 @@
+/* One configured queue at work: wires the pure state machine (queue.h) to its Redis list, its pool and the encoder. */
+#ifndef SLUICE_WORKER_H
+#define SLUICE_WORKER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config;
+struct encoder;
+struct event_base;
+struct pool;
+struct queue_config;
+struct queue_view;
+struct worker;
+
+/* What all workers of a daemon share; borrowed, outlives them. */
+struct worker_context {
+	struct event_base *base;
+	const struct config *config;
+	struct encoder *encoder;
+	const char *owner; /* "instance boot", for leases */
+};
+
+/* Upper bounds of a histogram's buckets; the last bucket is +Inf. */
+#define HISTOGRAM_BUCKETS 12
+struct histogram {
+	const double *bounds;                    /* HISTOGRAM_BUCKETS of them, ascending */
+	uint64_t counts[HISTOGRAM_BUCKETS + 1];  /* not cumulative */
+	double sum;                              /* of all values */
+};
+
+/* What a worker shows to the stats, besides its queue's view. */
+struct worker_view {
+	const struct queue_config *config;
+	bool redis_up;
+	const char *redis_why;             /* "" while up */
+	double oldest_age_s;               /* of the oldest order in the list, estimated without any timestamp in it; 0: none waits */
+	struct histogram commit_duration;  /* seconds from BEGIN to COMMIT's answer */
+	struct histogram batch_rows;       /* rows of each committed transaction */
+	struct histogram wait;             /* seconds that an order stood in the list, one sample a settle */
+};
+
+/* Starts to work for a queue; the pool is borrowed. */
+struct worker *worker_new(const struct worker_context *context, const struct queue_config *config, struct pool *pool);
+/* Frees; must be stopped, or the process is about to end. Nulls the caller's pointer. */
+void worker_free(struct worker **worker);
+/* Finish what is in flight and give the lease back; worker_is_stopped() then. */
+void worker_stop(struct worker *worker);
+/* Is nothing in flight any more, and has Redis been told? */
+bool worker_is_stopped(const struct worker *worker);
+/* Starts nothing new; and again. */
+void worker_pause(struct worker *worker);
+/* As above. */
+void worker_resume(struct worker *worker);
+/* Snapshots for the stats; pointers are valid until the loop goes on. */
+void worker_look(struct worker *worker, struct worker_view *view, struct queue_view *queue);
+
+#endif

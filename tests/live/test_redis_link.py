@@ -1,0 +1,609 @@
+"""The link to Redis and the list as a source, driven through redis_probe."""
+
+import json
+import os
+import queue
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+import servers
+
+OWNER = "probe 1"
+STATE, LEASE, DEAD = "{orders}:sluice", "{orders}:sluice:lease", "{orders}:dead"
+
+
+class Probe:
+    """A redis_probe under way. Everything that it prints is in `said`, links going up and down too."""
+
+    def __init__(self, program, **settings):
+        self.process = subprocess.Popen([program] + [f"{name}={text}" for name, text in settings.items()], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.said = []
+        self._lines = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self._lines.put(json.loads(line))
+        self._lines.put(None)
+
+    def next(self, op, seconds=20):
+        """The next answer to this operation."""
+        end = time.monotonic() + seconds
+        while True:
+            answer = self._lines.get(timeout=max(0.01, end - time.monotonic()))
+            assert answer is not None, f"the probe has ended: {self.process.stderr.read()}"
+            self.said.append(answer)
+            if answer["op"] == op:
+                return answer
+
+    def send(self, *words):
+        self.process.stdin.write(" ".join(str(word) for word in words) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, *words, seconds=20):
+        self.send(*words)
+        return self.next("raw" if words[0] in ("limited", "once") else words[0], seconds)
+
+    def end(self):
+        if not self.process.stdin.closed:
+            self.process.stdin.close()
+        code = self.process.wait(20)
+        errors = self.process.stderr.read()
+        self.process.stderr.close()
+        self.process.stdout.close()
+        assert code == 0 and not errors, errors
+
+
+@pytest.fixture
+def probes(build):
+    """probes(unix=..., ...): a probe; all end well at the end of the test."""
+    started = []
+
+    def start(up=True, program=None, **settings):
+        probe = Probe(program or build.path("tests/live/redis_probe"), **settings)
+        started.append(probe)
+        if up:
+            probe.next("up")
+        return probe
+
+    yield start
+    for probe in started:
+        probe.end()
+
+
+@pytest.fixture
+def probe(probes, redis_server, redis_client):
+    return probes(unix=redis_server.socket)
+
+
+@pytest.fixture
+def private():
+    """private(options): a Redis of the test's own."""
+    started = []
+
+    def start(*options):
+        started.append(servers.Redis(options=options).start())
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def fake():
+    """fake(bytes, ...): the address of a server that says each to its next client, as soon as that has sent something, and then closes;
+    the last one to all that come later."""
+    listeners = []
+
+    def serve(listener, answers):
+        held = []
+        for number in range(1000):
+            try:
+                client, _address = listener.accept()
+            except OSError:
+                return
+            client.settimeout(5)
+            answer = answers[min(number, len(answers) - 1)]
+            try:
+                client.recv(65536)
+                if answer is None:
+                    held.append(client)
+                    continue
+                client.sendall(answer)
+                time.sleep(0.1)
+            except OSError:
+                pass
+            client.close()
+
+    def start(*answers):
+        listener = socket.create_server(("127.0.0.1", 0))
+        listeners.append(listener)
+        threading.Thread(target=serve, args=(listener, answers), daemon=True).start()
+        return {"host": "127.0.0.1", "port": listener.getsockname()[1]}
+
+    yield start
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+def push(client, *items):
+    for item in items:
+        client.lpush("orders", item)
+
+
+def own(probe, epoch=1, generation="g1", force=0, ttl=5000):
+    assert probe.ask("lease", ttl)["granted"]
+    return probe.ask("own", epoch, generation, force)
+
+
+def numbered(n):
+    return [f"item {i}" for i in range(n)]
+
+
+# The link
+
+
+def test_up_and_version(probe, redis_client):
+    assert probe.said[-1]["version"] == redis_client.info("server")["redis_version"]
+    names = {client["name"] for client in redis_client.client_list()}
+    assert {"probe-commands", "probe-waiting"} <= names
+
+
+def test_restart(probes, private):
+    server = private()
+    probe = probes(unix=server.socket)
+    server.kill()
+    down = probe.next("down")
+    assert down["class"] == "lost" and server.socket in down["why"]
+    refused = probe.next("down")
+    assert "is it running?" in refused["why"], refused
+    server.start()
+    probe.next("up")
+    assert probe.ask("raw", "PING")["reply"] == "PONG"
+
+
+def test_commands_under_way_are_lost(probes, private):
+    server = private()
+    probe = probes(unix=server.socket)
+    probe.send("raw", "BLPOP", "nothing", 0)
+    probe.send("raw", "PING")
+    time.sleep(0.2)
+    server.kill()
+    assert [probe.next("raw")["class"] for _ in range(2)] == ["lost", "lost"]
+    assert "down" not in [answer["op"] for answer in probe.said], "down comes after the answers"
+    assert probe.next("down")["class"] == "lost"
+
+
+def test_not_there(probes, directory):
+    probe = probes(up=False, unix=f"{directory}/none")
+    down = probe.next("down")
+    assert down["class"] == "lost" and "no such socket" in down["why"]
+    assert probe.ask("once", "PING")["class"] == "lost"
+    assert "too long" in probes(up=False, unix="/" + "x" * 120).next("down")["why"]
+    assert probes(up=False, host="127.0.0.1", port=1, tls=1).next("down")["class"] == "setup"
+    assert "is it running?" in probes(up=False, host="127.0.0.1", port=servers.free_port()).next("down")["why"]
+
+
+def test_backoff(probes, directory):
+    probe = probes(up=False, unix=f"{directory}/none")
+    times = []
+    for _ in range(6):
+        probe.next("down")
+        times.append(time.monotonic())
+    assert 1.5 < times[-1] - times[0] < 4, times
+
+
+def test_tcp_and_database(probes, redis_server, redis_client):
+    probe = probes(host="127.0.0.1", port=redis_server.port, db=3)
+    assert probe.ask("raw", "SET", "there", 1)["reply"] == "OK"
+    assert redis_server.client(db=3).get("there") == b"1"
+    down = probes(up=False, host="127.0.0.1", port=redis_server.port, db=77).next("down")
+    assert down["class"] == "setup" and "database number" in down["why"]
+
+
+def test_passwords(probes, private):
+    server = private()
+    client = server.client()
+    client.execute_command("ACL", "SETUSER", "drain", "on", ">hidden", "~*", "+@all", "-info", "-client|setname")
+    client.config_set("requirepass", "secret")
+    probes(unix=server.socket, password="secret")
+    probe = probes(unix=server.socket, user="drain", password="hidden")
+    assert probe.said[-1]["version"] == "", "the ACL forbids INFO, and nothing is wrong with that"
+    for settings, hint in (({}, "password_file"), ({"password": "wrong1"}, "password_file"), ({"user": "drain", "password": "wrong2"}, "user")):
+        probe = probes(up=False, unix=server.socket, **settings)
+        down = probe.next("down")
+        assert down["class"] == "setup" and hint in down["why"]
+        assert "wrong" not in down["why"].replace("WRONGPASS", "")
+        assert probe.ask("once", "PING")["class"] == "setup"
+    client.execute_command("ACL", "SETUSER", "drain", "-lrange")
+    probe = probes(unix=server.socket, user="drain", password="hidden")
+    forbidden = probe.ask("peek", 0, 1, 0)
+    assert forbidden["class"] == "setup" and "sluice init --print" in forbidden["why"]
+
+
+def test_password_where_none_is_set(probes, redis_server):
+    down = probes(up=False, unix=redis_server.socket, password="secret").next("down")
+    assert down["class"] == "setup" and "secret" not in down["why"]
+
+
+def test_command_timeout(probes, redis_server, redis_client):
+    probe = probes(unix=redis_server.socket, command=1)
+    started = time.monotonic()
+    probe.send("raw", "BLPOP", "nothing", 2.5)
+    probe.send("raw", "PING")
+    assert "command_timeout" in probe.next("raw")["why"]
+    assert 0.9 < time.monotonic() - started < 1.6
+    assert probe.next("raw")["class"] == "lost"
+    probe.next("up")
+    assert probe.ask("raw", "PING")["class"] == "ok"
+
+
+def test_the_timeout_counts_from_the_answer_before(probes, redis_server, redis_client):
+    probe = probes(unix=redis_server.socket, command=1)
+    for _ in range(3):
+        probe.send("raw", "BLPOP", "nothing", 0.6)
+    assert [probe.next("raw")["reply"] for _ in range(3)] == [None] * 3
+    assert probe.ask("limited", 0, 5, "BLPOP", "nothing", 2)["reply"] is None, "a timeout of its own"
+
+
+def test_client_pause(probes, redis_server, redis_client):
+    probe = probes(unix=redis_server.socket, command=1)
+    redis_client.execute_command("CLIENT", "PAUSE", 1800)
+    assert probe.ask("raw", "PING")["class"] == "lost"
+    probe.next("up")
+
+
+def test_connect_timeout(probes, fake):
+    down = probes(up=False, connect=1, **fake(None)).next("down")
+    assert down["class"] == "lost" and "connect_timeout" in down["why"]
+
+
+@pytest.mark.parametrize("garbage", [
+    b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*2147483647\r\n", b"*1\r\n" * 9, b"*99999999999999999999\r\n", b"*-7\r\n", b":12x\r\n", b"\0" * 100,
+    b"$99999999999999999999\r\n", b"$9223372036854775807\r\nx", b"$-9\r\n", b"+OK\r\n" * 50, b"$10\r\nshort", b"*3\r\n$1\r\na\r\n",
+    b"*2147483647\r\n" * 5, b"*1000000000\r\n" + b":1\r\n" * 5000, b"%1\r\n+a\r\n+b\r\n", b",1.5\r\n", b"#t\r\n", b"_\r\n"])
+def test_garbage(probes, fake, garbage):
+    started = time.monotonic()
+    probe = probes(up=False, connect=1, **fake(garbage))
+    assert probe.next("down")["class"] == "lost"
+    assert time.monotonic() - started < 3
+    with open(f"/proc/{probe.process.pid}/status", encoding="ascii") as status:
+        resident = [int(line.split()[1]) for line in status if line.startswith("VmRSS")]
+    assert resident[0] < 200_000
+
+
+def test_what_the_server_says_before_it_closes(probes, private, fake):
+    server = private("--maxclients", "10")
+    clients = [server.client() for _ in range(12)]
+    with pytest.raises(Exception):
+        for client in clients:
+            client.ping()
+    down = probes(up=False, unix=server.socket).next("down")
+    assert down["class"] == "pause" and "maxclients" in down["why"]
+    loading = probes(up=False, **fake(b"+OK\r\n-LOADING Redis is loading the dataset in memory\r\n" * 3)).next("down")
+    assert loading["class"] == "pause" and "LOADING" in loading["why"]
+
+
+def test_errors_quote_no_arguments(probes, fake):
+    error = b"-ERR unknown command 'AUTH', with args beginning with: 'secret' \r\n"
+    down = probes(up=False, password="secret", **fake(error)).next("down")
+    assert "unknown command" in down["why"] and "secret" not in down["why"]
+
+
+@pytest.mark.parametrize("text, kind", [
+    ("TRYAGAIN x", "retry"), ("OOM command not allowed", "pause"), ("CLUSTERDOWN", "pause"), ("BUSY Redis is busy", "pause"),
+    ("WRONGTYPE Operation", "setup"), ("CROSSSLOT Keys", "setup"), ("NOPERM no", "setup"), ("ERR nobody knows", "pause"), ("OOMPH", "pause"),
+    ("ERR Error running script (call to f_6b1b): @user_script:1: @user_script: 1: -OOM command not allowed", "pause"),
+    ("ERR Error running script (call to f_6b1b): @user_script:3: WRONGTYPE Operation against a key", "setup"),
+    ("ERR Error running script (call to f_6b1b): @user_script:3: @user_script: 3: -READONLY You can't write", "readonly")])
+def test_classes(probe, text, kind):
+    quoted = ",".join(str(byte) for byte in text.encode())  # the probe takes words without spaces
+    answer = probe.ask("raw", "EVAL", f"return{{err=string.char({quoted})}}", 0)
+    assert answer["class"] == kind and answer["why"].startswith("Redis at unix://")
+
+
+def test_replica(probes, private, redis_server):
+    server = private("--replicaof", "127.0.0.1", str(redis_server.port))
+    probe = probes(unix=server.socket)
+    answer = probe.ask("raw", "SET", "x", 1)
+    assert answer["class"] == "readonly" and "primary" in answer["why"]
+    assert probe.next("down")["class"] == "readonly"
+    server.client().replicaof("NO", "ONE")
+    probe.next("up")
+    assert probe.ask("raw", "SET", "x", 1)["class"] == "ok"
+
+
+def test_reconnect_close_and_forget(probe):
+    probe.send("raw", "BLPOP", "nothing", 0)
+    probe.send("reconnect")
+    assert probe.next("raw")["class"] == "lost"
+    assert "as asked" in probe.next("down")["why"]
+    probe.next("up")
+    assert probe.ask("once", "ECHO", "hello")["reply"] == "hello"
+    probe.send("forget")
+    assert probe.next("raw")["reply"] == "PONG"
+    assert not {"length", "peek"} & {answer["op"] for answer in probe.said}
+    assert probe.ask("close")["class"] == "ok"
+
+
+def test_burst_is_written_at_once(probe, redis_client):
+    before = redis_client.info("stats")
+    assert probe.ask("burst", 5000)["class"] == "ok"
+    after = redis_client.info("stats")
+    assert after["total_commands_processed"] - before["total_commands_processed"] >= 5000
+    reads = "total_reads_processed"
+    assert after[reads] - before[reads] < 100, "not one write a command"
+
+
+def test_large_replies(probe, redis_client):
+    redis_client.set("large", b"x" * 100_000_000)
+    assert probe.ask("raw", "GET", "large")["reply"] == 100_000_000
+    redis_client.delete("large")
+    redis_client.rpush("orders", *range(200_000))
+    assert probe.ask("peek", 0, 200_000, 0)["n"] == 200_000
+
+
+def test_scripts_come_back_after_a_flush(probe, redis_client):
+    own(probe)
+    redis_client.script_flush()
+    probe.send("lease", 5000)
+    probe.send("lease", 5000)
+    assert [probe.next("lease")["granted"] for _ in range(2)] == [1, 1]
+    assert probe.ask("length")["class"] == "ok"
+
+
+def test_scripts_are_known_by_their_sha(probe, redis_client):
+    own(probe)
+    redis_client.config_resetstat()
+    for _ in range(3):
+        probe.ask("lease", 5000)
+    stats = redis_client.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] == 3 and "cmdstat_eval" not in stats
+
+
+# The list
+
+
+def test_lease(probes, probe, redis_server, redis_client):
+    push(redis_client, "a", "b")
+    first = probe.ask("lease", 5000)
+    assert (first["granted"], first["holder"], first["epoch"], first["settled"], first["generation"], first["length"]) == (1, OWNER, 0, 0, "", 2)
+    assert 4000 < first["ttl"] <= 5000 and redis_client.get(LEASE) == OWNER.encode()
+    other = probes(unix=redis_server.socket, owner="other 1")
+    refused = other.ask("lease", 7000)
+    assert (refused["granted"], refused["holder"]) == (0, OWNER) and 3000 < refused["ttl"] <= 5000
+    assert other.ask("release")["released"] == 0
+    again = probes(unix=redis_server.socket, owner="probe 2").ask("lease", 9000)
+    assert again["granted"] == 1 and redis_client.get(LEASE) == b"probe 2" and redis_client.pttl(LEASE) > 8000
+    assert probe.ask("release")["released"] == 0, "it is the later boot's"
+    assert probe.ask("lease", 200)["granted"] == 1
+    time.sleep(0.4)
+    assert other.ask("lease", 5000)["granted"] == 1, "it ran out"
+    assert other.ask("release")["released"] == 1 and not redis_client.exists(LEASE)
+
+
+def test_own(probes, probe, redis_server, redis_client):
+    push(redis_client, "a")
+    assert probe.ask("own", 1, "g1", 0)["refused"] == 1, "no lease"
+    first = own(probe, 3)
+    assert (first["refused"], first["epoch"], first["generation"], first["fresh"], first["settled"], first["length"]) == (0, 3, "g1", 1, 0, 1)
+    assert redis_client.hgetall(STATE) == {b"generation": b"g1", b"settled": b"0", b"epoch": b"3", b"owner": OWNER.encode()}
+    redis_client.hset(STATE, "settled", 7)
+    second = own(probe, 4, "g2")
+    assert (second["generation"], second["fresh"], second["settled"]) == ("g1", 0, 7)
+    lower = own(probe, 2, "g3")
+    assert (lower["refused"], lower["epoch"], lower["generation"]) == (1, 4, "g1")
+    rewritten = own(probe, 4, "g4", force=1)
+    assert (rewritten["generation"], rewritten["fresh"], rewritten["settled"]) == ("g4", 1, 0)
+    redis_client.set(LEASE, "other 1")
+    assert probe.ask("own", 9, "g5", 0)["refused"] == 1
+
+
+@pytest.mark.parametrize("pop", ["right", "left"])
+def test_peek(probes, redis_server, redis_client, pop):
+    probe = probes(unix=redis_server.socket, pop=pop)
+    (redis_client.rpush if pop == "left" else redis_client.lpush)("orders", *numbered(10))
+    assert probe.ask("peek", 0, 3, 0)["items"] == numbered(10)[:3]
+    assert probe.ask("peek", 4, 3, 0)["items"] == numbered(10)[4:7]
+    end = probe.ask("peek", 8, 5, 0)
+    assert (end["items"], end["cut"]) == (numbered(10)[8:], 0)
+    past = probe.ask("peek", 50, 5, 100)
+    assert (past["n"], past["cut"], past["class"]) == (0, 0, "ok")
+    assert redis_client.llen("orders") == 10
+
+
+@pytest.mark.parametrize("pop", ["right", "left"])
+def test_peek_within_a_budget(probes, redis_server, redis_client, pop):
+    probe = probes(unix=redis_server.socket, pop=pop)
+    add = redis_client.rpush if pop == "left" else redis_client.lpush
+    sizes = [10, 20, 1_000_000, 5] + [1_000_000] * 20
+    for i, size in enumerate(sizes):
+        add("orders", chr(97 + i) * size)
+    for offset, budget, n in ((0, 25, 2), (0, 30, 3), (0, 1, 1), (2, 1, 1), (2, 1_000_000, 2), (2, 1_000_005, 3), (4, 3_500_000, 4), (0, 0, 24)):
+        answer = probe.ask("peek", offset, 24, budget)
+        assert (answer["n"], answer["bytes"]) == (n, sum(sizes[offset:offset + n])), (offset, budget)
+        assert answer["cut"] == (budget != 0)
+        assert answer["items"][0].startswith(chr(97 + offset))
+        assert answer["memory"] < answer["bytes"] + 20_000
+    assert probe.ask("peek", 0, 2, 1_000_000)["cut"] == 0
+
+
+@pytest.mark.parametrize("pop", ["right", "left"])
+def test_settle(probes, redis_server, redis_client, pop):
+    probe = probes(unix=redis_server.socket, pop=pop)
+    (redis_client.rpush if pop == "left" else redis_client.lpush)("orders", *numbered(100))
+    own(probe, ttl=2000)
+    probe.ask("peek", 0, 50, 0)
+    done = probe.ask("settle", 1, 0, 0, 10, 10, 5, 9000, 2, 100)
+    assert (done["status"], done["settled"], done["length"], done["dead"]) == ("settled", 10, 90, 2)
+    assert redis_client.lrange(DEAD, 0, -1) == [b"d" * 100] * 2 and redis_client.pttl(LEASE) > 8000
+    # SKIP items stay at the end, in order; others took 5 of the positions
+    probe.ask("peek", 0, 50, 0)
+    done = probe.ask("settle", 1, 10, 3, 7, 12, 5, 9000, 0, 0)
+    assert (done["status"], done["settled"], done["length"], done["dead"]) == ("settled", 22, 83, 2)
+    assert probe.ask("peek", 0, 5, 0)["items"] == ["item 10", "item 11", "item 12", "item 20", "item 21"]
+    # positions only
+    done = probe.ask("settle", 1, 22, 0, 0, 5, 5, 9000, 0, 0)
+    assert (done["status"], done["settled"], done["length"]) == ("settled", 27, 83)
+    # all of it
+    probe.ask("peek", 0, 100, 0)
+    done = probe.ask("settle", 1, 27, 2, 81, 81, 5, 9000, 0, 0)
+    assert (done["status"], done["length"]) == ("settled", 2)
+    assert probe.ask("peek", 0, 5, 0)["items"] == ["item 10", "item 11"]
+    probe.ask("settle", 1, 108, 0, 2, 2, 5, 9000, 0, 0)
+    assert not redis_client.exists("orders")
+
+
+def test_settle_is_refused(probe, redis_client):
+    push(redis_client, *numbered(20))
+    redis_client.rpush(DEAD, "old")
+    own(probe, 5)
+    probe.ask("peek", 0, 20, 0)
+
+    def refused(*words):
+        before = (redis_client.lrange("orders", 0, -1), redis_client.hgetall(STATE), redis_client.lrange(DEAD, 0, -1))
+        answer = probe.ask("settle", *words)
+        assert before == (redis_client.lrange("orders", 0, -1), redis_client.hgetall(STATE), redis_client.lrange(DEAD, 0, -1))
+        return answer["status"], answer["sample"]
+
+    assert refused(4, 0, 0, 3, 3, 9, 5000, 0, 0) == ("fenced", 0)
+    assert refused(6, 1, 0, 3, 3, 9, 5000, 0, 0) == ("fenced", 0)
+    assert refused(5, 1, 0, 3, 3, 9, 5000, 0, 0) == ("moved", 0)
+    assert refused(5, 0, 0, 3, 3, 0, 5000, 1, 5, "bad") == ("guard", 2)
+    assert refused(5, 0, 0, 3, 3, 2, 5000, 2, 5) == ("full", 0)
+    taken = redis_client.rpop("orders")
+    assert refused(5, 0, 0, 3, 3, 9, 5000, 0, 0) == ("guard", 0)
+    redis_client.rpush("orders", taken)
+    redis_client.ltrim("orders", -2, -1)
+    assert refused(5, 0, 0, 3, 3, 9, 5000, 0, 0) == ("guard", 2), "too short"
+    redis_client.delete(STATE)
+    assert refused(5, 0, 0, 2, 2, 9, 5000, 0, 0) == ("gone", 0)
+
+
+def test_guard_sees_length_and_both_ends(probe, redis_client):
+    own(probe)
+    original = "h" * 300 + "m" * 300 + "t" * 300
+    for changed in ("H" + original[1:], original[:-1] + "T", original + "t", original[:-1], ""):
+        redis_client.delete("orders")
+        push(redis_client, original)
+        probe.ask("peek", 0, 1, 0)
+        redis_client.lset("orders", 0, changed)
+        assert probe.ask("settle", 1, 0, 0, 1, 1, 5, 5000, 0, 0)["status"] == "guard"
+
+
+def test_settle_after_the_lease_was_lost(probe, redis_client):
+    push(redis_client, "a")
+    own(probe)
+    redis_client.set(LEASE, "other 1", px=3000)
+    probe.ask("peek", 0, 1, 0)
+    assert probe.ask("settle", 1, 0, 0, 1, 1, 5, 60000, 0, 0)["status"] == "settled", "the epoch decides, not the lease"
+    assert redis_client.pttl(LEASE) <= 3000
+
+
+def test_large_items(probe, redis_client):
+    push(redis_client, *[f"{i}" * 1_000_000 for i in range(8)])
+    own(probe)
+    assert probe.ask("peek", 0, 8, 0)["bytes"] == 8_000_000
+    done = probe.ask("settle", 1, 0, 0, 8, 8, 5, 5000, 3, 1_000_000)
+    assert (done["status"], done["dead"]) == ("settled", 3)
+    assert redis_client.llen("orders") == 0
+
+
+def test_keys_with_a_tag(probes, redis_server, redis_client):
+    probe = probes(unix=redis_server.socket, key="{shop}orders", dead="{shop}dead")
+    own(probe)
+    assert set(redis_client.keys()) == {b"{shop}orders:sluice", b"{shop}orders:sluice:lease"}
+    empty_tag = probes(unix=redis_server.socket, key="a{", dead="d")
+    assert empty_tag.ask("lease", 1000)["granted"] == 1
+    assert redis_client.exists("{a{}:sluice:lease")
+
+
+def test_length_and_wrong_type(probe, redis_client):
+    push(redis_client, "a", "b")
+    redis_client.rpush(DEAD, "x")
+    answer = probe.ask("length")
+    assert (answer["length"], answer["dead"]) == (2, 1)
+    redis_client.set("orders", "text")
+    for words in (("length",), ("lease", 1000), ("peek", 0, 1, 0), ("wait", 1)):
+        wrong = probe.ask(*words)
+        assert wrong["class"] == "setup" and "WRONGTYPE" in wrong["why"], words
+    assert not redis_client.exists(LEASE)
+    redis_client.delete("orders")
+    redis_client.hset(STATE, "epoch", "rubbish")
+    assert probe.ask("lease", 1000)["class"] == "setup"
+
+
+@pytest.mark.parametrize("pop", ["right", "left"])
+def test_wait(probes, redis_server, redis_client, pop):
+    probe = probes(unix=redis_server.socket, pop=pop, command=1)
+    started = time.monotonic()
+    answer = probe.ask("wait", 2)
+    assert (answer["class"], answer["ready"], answer["poll"]) == ("ok", 0, 0) and 1.5 < time.monotonic() - started < 3.5
+    probe.send("wait", 20)
+    time.sleep(0.3)
+    started = time.monotonic()
+    redis_client.rpush("orders", "a", "b", "c")
+    assert probe.next("wait")["ready"] == 1 and time.monotonic() - started < 0.5
+    assert probe.ask("wait", 5)["ready"] == 1
+    assert redis_client.lrange("orders", 0, -1) == [b"a", b"b", b"c"], "nothing was taken"
+
+
+def test_wait_where_blocking_is_impossible(probes, private):
+    server = private("--rename-command", "BLMOVE", "")
+    answer = probes(unix=server.socket).ask("wait", 5)
+    assert (answer["class"], answer["ready"], answer["poll"]) == ("ok", 0, 1) and "unknown command" in answer["why"]
+
+
+@pytest.mark.parametrize("pop", ["right", "left"])
+def test_full_redis_is_drained_from_cold(probes, private, pop):
+    server = private("--maxmemory-policy", "noeviction")
+    client = server.client()
+    push(client, *numbered(1000))
+    client.config_set("maxmemory", 1)
+    with pytest.raises(Exception, match="OOM"):
+        client.set("x", 1)
+    probe = probes(unix=server.socket, pop=pop)
+    assert (probe.ask("wait", 1)["poll"], own(probe)["fresh"]) == (1, 1)
+    assert probe.ask("lease", 5000)["granted"] == 1
+    probe.ask("peek", 0, 100, 0)
+    assert probe.ask("settle", 1, 0, 0, 10, 10, 100, 5000, 0, 0)["status"] == "settled"
+    probe.ask("peek", 0, 100, 0)
+    done = probe.ask("settle", 1, 10, 5, 10, 10, 100, 5000, 3, 1000)
+    assert (done["status"], done["settled"], done["length"], done["dead"]) == ("settled", 20, 980, 3)
+    assert probe.ask("settle", 1, 20, 0, 0, 4, 100, 5000, 1, 10)["status"] == "settled", "dead letters alone"
+    assert own(probe, 2, "g2", force=1)["generation"] == "g2"
+    assert probe.ask("length")["length"] == 980 and probe.ask("release")["released"] == 1
+    with pytest.raises(Exception, match="OOM"):
+        client.set("x", 1)
+
+
+def test_long_list(probe, redis_client):
+    """Costs grow with what is taken, not with what is there."""
+    redis_client.eval("for i = 1, 500 do local t = {} for j = 1, 2000 do t[j] = i * 2000 + j end redis.call('LPUSH', 'orders', unpack(t)) end", 0)
+    own(probe)
+    started = time.monotonic()
+    for i in range(50):
+        assert probe.ask("peek", 0, 1100, 0)["n"] == 1100
+        assert probe.ask("settle", 1, 1000 * i, i % 2 * 100, 1000, 1000, 5, 5000, 0, 0)["status"] == "settled"
+    assert time.monotonic() - started < 5
+    assert redis_client.llen("orders") == 950_000
+
+
+def test_reading_speed(probes, redis_server, redis_client):
+    release = os.environ.get("SLUICE_RELEASE_BUILD")
+    program = os.path.join(release, "tests/live/redis_probe") if release else None
+    if program is not None and not os.path.exists(program):
+        program = None
+    probe = probes(unix=redis_server.socket, program=program)
+    redis_client.lpush("orders", *["x" * 200] * 1000)
+    answer = probe.ask("bench", 2000, 1000, 1_000_000, seconds=60)
+    rate = answer["items"] / answer["seconds"]
+    print(f"{rate:,.0f} items/s of 200 bytes in peeks of 1000")
+    assert answer["items"] == 2_000_000 and rate > 100_000

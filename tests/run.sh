@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds a copy of this tree with sanitizers and runs every test. The last line is "N passed, N failed".
+set -u
+
+usage() {
+	cat <<'END'
+usage: tests/run.sh [--unit] [--live] [-k EXPRESSION] [--keep]
+  --unit         only the unit tests
+  --live         only the tests against real servers
+  -k EXPRESSION  only live tests whose names match, as pytest's -k
+  --keep         leaves the scratch directory with the builds and logs
+END
+}
+
+. "$(dirname "$0")/../contrib/setup.sh"
+
+unit=yes live=yes expression=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--unit) live='' ;;
+	--live) unit='' ;;
+	-k) [ $# -gt 1 ] || { usage >&2; exit 64; }; expression=$2; shift ;;
+	--keep) keep_scratch=yes ;;
+	--help | -h) usage; exit 0 ;;
+	*) usage >&2; exit 64 ;;
+	esac
+	shift
+done
+
+passed=0 failed=0
+sanitize='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
+export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:detect_stack_use_after_return=1
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+export PYTHONDONTWRITEBYTECODE=1
+
+# A step that is no test itself, a build for instance: counts only when it fails, and shows the end of its log then.
+step() {
+	local what=$1 log=$2
+	shift 2
+	echo "== $what"
+	run_child "$@" && return 0
+	tail -n 60 "$log"
+	echo "== FAILED: $what"
+	failed=$((failed + 1))
+	return 1
+}
+
+build_sanitized() {
+	build_in "$scratch/asan" "$1" --disable-hardening CFLAGS="$sanitize" CXXFLAGS="$sanitize"
+}
+
+# cmocka names every test that passed, and says at the end how many failed. A program that crashes says nothing: one failure.
+run_unit_test() {
+	local program=$1 log=$scratch/unit.log result bad
+	run_child timeout 300 "$program" >"$log" 2>&1
+	result=$?
+	bad=$(sed -n 's/^\[  FAILED  \].* \([0-9]*\) test(s), listed below.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
+	[ $result -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
+	passed=$((passed + $(grep -c '^\[       OK \]' "$log")))
+	failed=$((failed + bad))
+	if [ "$bad" -gt 0 ]; then
+		cat "$log"
+		echo "== FAILED: $(basename "$program") (exit code $result)"
+	fi
+}
+
+run_unit_tests() {
+	local program
+	step 'building the unit tests' "$scratch/asan.log" build_sanitized 'all unit-tests'
+	echo '== unit tests'
+	for program in "$scratch"/asan/tests/unit/test_*; do
+		[ ! -f "$program" ] || [ ! -x "$program" ] || run_unit_test "$program"
+	done
+}
+
+run_live_tests() {
+	local xml=$scratch/live.xml counts
+	step 'building with sanitizers' "$scratch/asan.log" build_sanitized 'all live-probes'
+	step 'building for speed' "$scratch/release.log" build_in "$scratch/release" all
+	echo '== live tests'
+	mkdir -p "$scratch/t"
+	SLUICE_BUILD=$scratch/asan SLUICE_RELEASE_BUILD=$scratch/release SLUICE_TMP=$scratch/t run_child timeout -k 30 840 \
+		/usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --rootdir "$top/tests" --basetemp "$scratch/pytest" --junitxml "$xml" \
+		--durations=5 -k "$expression" "$top/tests/live"
+	# errors failures skipped tests
+	counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' \
+		"$xml" 2>/dev/null)
+	set -- ${counts:-1 0 0 1}
+	passed=$((passed + $4 - $1 - $2 - $3))
+	failed=$((failed + $1 + $2))
+}
+
+main() {
+	make_scratch
+	if ! install_packages; then
+		failed=1
+	elif step 'making the configure script' "$scratch/source.log" copy_source; then
+		[ -z "$unit" ] || run_unit_tests
+		[ -z "$live" ] || run_live_tests
+	fi
+	[ $((passed + failed)) -gt 0 ] || echo 'Nothing was tested.'
+	echo "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+}
+
+main

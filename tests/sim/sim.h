@@ -1,0 +1,317 @@
+/* A world in one process: daemons that drive the real queue objects, a Redis and a SQL server that can fail in every way, a clock, and one seed that
+ * decides the order of everything. The same seed and kind give the same schedule.
+ */
+#ifndef SLUICE_SIM_H
+#define SLUICE_SIM_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "check.h"
+#include "encode.h"
+#include "queue.h"
+#include "task.h"
+#include "window.h"
+
+#define PUSHES_MAX 160
+#define RING_MAX 24
+#define BATCH_MAX 4
+#define DAEMONS_MAX 3
+#define SESSIONS_MAX 3
+#define LINKS_MAX 8
+#define POOL_MAX 20      /* SQL connections of the world, those whose client is gone included */
+#define COMMANDS_MAX 64
+#define SNAPSHOTS_MAX 4
+#define DEAD_TEXT_MAX 400
+#define REMOVED_MAX 64   /* items in what one command carries */
+#define AWAY UINT64_MAX
+
+/* What may happen in a schedule, and how strict the audit is. */
+enum kind {
+	KIND_CRASHES,   /* crashes, takeovers, stalls, lost answers, failing statements, poison: exactly once */
+	KIND_FALL_BACK, /* and Redis comes back without its last writes: exactly once for what Redis still has */
+	KIND_ALIKE,     /* as the first, many payloads identical */
+	KIND_FOREIGN,   /* and others take and add items at the consuming end: nothing is removed that was not committed */
+	KIND_FLUSH,     /* and Redis is emptied: exactly once for what was pushed later */
+	KINDS,
+};
+
+enum poison { POISON_NONE, POISON_MESSAGE, POISON_NAMED, POISON_UNNAMED, POISON_DEFERRED };
+
+/* One push. Its number is the index in world.orders. */
+struct order {
+	char text[16];      /* the payload; its address tells which push an item is */
+	uint32_t len;       /* bytes of text */
+	enum poison poison; /* refused: before SQL, by ROWS with or without its name, by COMMIT */
+	uint8_t rows;       /* committed rows of it */
+	uint8_t dead;       /* dead letters of it that an operator took away */
+	bool lost;          /* Redis lost it, or somebody else took it: need not arrive */
+};
+
+/* -- Redis */
+
+/* All that a Redis holds; list[0] is the consuming end. */
+struct redis_data {
+	uint16_t list[PUSHES_MAX]; /* orders */
+	uint32_t n_list;
+	bool known;                /* the hash is there */
+	char generation[QUEUE_GENERATION_MAX];
+	uint64_t epoch, settled;
+	char lease[16];            /* "instance boot"; "": nobody */
+	uint64_t lease_until;      /* ms */
+	uint16_t dead[PUSHES_MAX]; /* dead letters, by order */
+	uint32_t n_dead;
+	uint32_t n_orders;         /* pushes ever, when this was the state: later ones are lost with a fall-back to it */
+};
+
+enum command_kind { COMMAND_LEASE, COMMAND_OWN, COMMAND_PEEK, COMMAND_SETTLE, COMMAND_LENGTH, COMMAND_RELEASE };
+
+struct command {
+	enum command_kind kind;
+	uint64_t view;
+	uint64_t sent_at;   /* ms */
+	uint64_t ready_at;  /* ms; not run, then not delivered, before */
+	bool ran;
+	char owner[16];     /* who sent it */
+	uint64_t epoch;     /* OWN, SETTLE, and of the sender at a PEEK */
+	char generation[QUEUE_GENERATION_MAX]; /* OWN: the new one; then the answer's */
+	bool rewritten;     /* OWN */
+	uint64_t offset;    /* PEEK */
+	uint32_t count;     /* PEEK */
+	size_t budget;      /* PEEK */
+	uint64_t settled;   /* SETTLE: believed; then the answer's */
+	uint32_t skip, remove, advance; /* SETTLE */
+	uint32_t sample_at[4];  /* SETTLE */
+	uint16_t sample[4];     /* SETTLE: orders */
+	size_t n_samples;
+	uint16_t items[PUSHES_MAX]; /* SETTLE: dead letters to write; then PEEK: the answer's */
+	uint32_t n_items;
+	/* the answer */
+	enum redis_class class;
+	bool yes;           /* LEASE: granted, OWN: refused, PEEK: cut */
+	bool fresh;         /* OWN */
+	bool disowned;      /* PEEK */
+	char holder[16];    /* LEASE */
+	uint64_t ttl;       /* LEASE */
+	uint64_t backlog, dead; /* lengths */
+	enum settle_status status;
+};
+
+/* A connection to Redis, in order both ways. */
+struct link {
+	bool used;
+	struct daemon *owner;  /* NULL: the client is gone, what it had sent may still run */
+	struct command commands[COMMANDS_MAX]; /* a ring of n from head on; the first `n_ran` of them ran and wait to be delivered */
+	unsigned head, n, n_ran;
+};
+
+/* -- SQL */
+
+struct sql_row {
+	char generation[QUEUE_GENERATION_MAX];
+	uint64_t epoch, first;
+	uint32_t count;
+	uint64_t hashes[BATCH_MAX];
+	uint16_t dead_len;
+	char dead[DEAD_TEXT_MAX];
+};
+
+/* A statement with all that it needs, as it lies in the server's socket. */
+struct sql_request {
+	struct statement s;        /* its window pointer is not used any more */
+	char generation[QUEUE_GENERATION_MAX];
+	uint32_t n_items;          /* of the window */
+	uint16_t items[BATCH_MAX]; /* orders */
+	bool skip[BATCH_MAX];
+	struct sql_row row;        /* LEDGER */
+};
+
+/* One connection, the server's side and the pool's. */
+struct session {
+	bool used;
+	struct daemon *owner;      /* NULL: its client is gone */
+	struct task *task;         /* lent to it; NULL: idle in the pool */
+	bool down;                 /* a replacement that is not connected before ready_at */
+	uint64_t ready_at;         /* ms; nothing happens on it before */
+	uint64_t asked_at;         /* ms; of the statement under way */
+	bool asked, ran;           /* a statement is under way; its answer is */
+	bool broken;               /* the server closed it: the next statement finds out */
+	struct sql_request request;
+	struct answer answer;      /* once it ran; answer.rows is filled in on delivery */
+	struct sql_row rows[RING_MAX]; /* of the answer */
+	uint32_t row_slot;         /* ROW_LOCK: the slot of rows[0] */
+	/* the transaction */
+	bool open, aborted;        /* aborted: only ROLLBACK is left (PostgreSQL) */
+	bool stuck;                /* the COMMIT under way is to be in doubt for long */
+	bool locked[RING_MAX];     /* rows that it holds */
+	bool touched[RING_MAX];    /* rows that it changes when it commits */
+	struct sql_row changes[RING_MAX];
+	uint16_t stored[2 * BATCH_MAX]; /* orders */
+	uint32_t n_stored;
+	bool ledger_written;       /* LEDGER said 1 in this transaction */
+};
+
+/* -- daemons */
+
+struct daemon {
+	struct world *world;
+	char name[4];
+	unsigned boot;
+	bool alive;
+	bool dying;            /* killed: what the queue still says is not heard */
+	bool resting;          /* stopped cleanly, the process waits to be started again */
+	struct queue *queue;   /* owned */
+	uint64_t wake_at;      /* ms */
+	unsigned wanted;       /* sessions that it wants */
+	unsigned refusals;     /* sessions refused in a row at the same time */
+	struct link *link;     /* NULL: down */
+	uint64_t connect_at;   /* ms; try again then */
+	bool waiting;          /* a wait is under way */
+	uint64_t wait_until;   /* ms */
+	uint64_t stalled_until; /* ms; sees nothing before, not even the clock */
+	struct session *sessions[SESSIONS_MAX]; /* its fixed pool */
+};
+
+/* What may go wrong in this schedule: 1 in `n` steps; 0: never. */
+struct faults {
+	unsigned crash, stall, stop, link_lost, session_lost, statement, commit_doubt, redis_error, slow;
+	unsigned fall_back, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle;
+};
+
+struct totals {
+	uint64_t schedules, steps, pushes, commits, rows, dead, settles, takeovers, fenced, reconciled, guard, rewritten;
+	uint64_t crashes, stops, stalls, links_lost, sessions_lost, failed_statements, doubts, doubts_applied, lock_timeouts, redis_errors;
+	uint64_t fall_backs, cuts, foreign, flushes, paused_history, allowed_twice;
+};
+
+struct world {
+	uint64_t seed;
+	enum kind kind;
+	uint64_t rng;
+	uint64_t now;          /* ms */
+	bool trace;
+	bool calm;             /* faults have ceased */
+	jmp_buf failed;        /* where a failed check jumps to */
+	char failure[300];
+	struct faults faults;
+	struct queue_limits limits;
+	unsigned n_daemons;
+	struct daemon daemons[DAEMONS_MAX];
+	struct order orders[PUSHES_MAX];
+	uint32_t n_orders;
+	uint32_t most_orders;  /* the producer stops there */
+	unsigned poison_in;    /* 1 in so many orders is poison; 0: none */
+	/* Redis */
+	struct redis_data redis;
+	struct redis_data snapshots[SNAPSHOTS_MAX]; /* states that it may fall back to, newest first */
+	unsigned n_snapshots;
+	uint32_t dead_max;
+	struct link links[LINKS_MAX];
+	/* SQL */
+	bool aborts;           /* an error aborts the transaction (PostgreSQL), else it undoes the statement only */
+	bool ring_made;
+	unsigned lock_timeout; /* ms */
+	struct sql_row ring[RING_MAX];
+	struct session pool[POOL_MAX];
+	/* what happened */
+	bool twice_allowed;    /* an event that the protocol cannot see through, see faults.c */
+	unsigned idle_ticks;   /* ticks at one moment without anything else */
+	uint64_t last_tick;
+	struct totals *totals;
+};
+
+/* -- world.c */
+/* A random number below n (0 < n). */
+uint32_t chance(struct world *w, uint32_t n);
+/* True once in n; never if n is 0, or if faults have ceased. */
+bool fault(struct world *w, unsigned n);
+/* How long something takes, ms. */
+uint64_t delay(struct world *w);
+/* 64 random bits. */
+uint64_t random_bits(struct world *w);
+/* Ends the schedule as failed. */
+void fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
+/* A line of the trace. */
+void trace(const struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Runs one schedule; false: it failed, see world->failure. */
+bool world_run(struct world *w, uint64_t seed, enum kind kind, struct totals *totals, bool trace_it) MUST_CHECK;
+/* Which order an item is. */
+uint16_t order_of(const struct world *w, const struct item *item);
+/* A new order at the producers' end, or at ours. */
+void world_push(struct world *w, bool at_our_end);
+
+/* -- daemon.c */
+/* Starts a process of this daemon. */
+void daemon_start(struct daemon *d);
+/* Kills it: its links and sessions are orphans. */
+void daemon_kill(struct daemon *d);
+/* Frees all without any effect on the world. */
+void daemon_clear(struct daemon *d);
+/* Its link is gone. */
+void daemon_link_lost(struct daemon *d);
+/* Its session is gone: the statement under way is answered so. */
+void daemon_session_lost(struct session *s);
+/* Hands the answer over. */
+void daemon_deliver_command(struct daemon *d);
+/* As above. */
+void daemon_deliver_answer(struct session *s);
+/* Lends an idle session. */
+void daemon_give(struct daemon *d);
+/* An idle session that is connected, or NULL. */
+struct session *daemon_idle(struct daemon *d);
+
+/* -- store.c: the Redis */
+/* Puts a command on the daemon's link. NULL: the link is lost meanwhile, the command went nowhere. */
+struct command *redis_send(struct daemon *d, enum command_kind kind, uint64_t view);
+/* Runs the oldest command of the link that did not run yet. */
+void redis_run(struct world *w, struct link *link);
+/* The oldest that did not run yet, or NULL. */
+struct command *redis_unrun(struct link *link);
+/* Forgets the client; what was sent may run later, or some of it, or nothing. */
+void redis_orphan(struct world *w, struct link *link, bool late);
+/* Remembers a state to fall back to. */
+void redis_snapshot(struct world *w);
+/* Comes back with an earlier state. */
+void redis_fall_back(struct world *w);
+/* FLUSHALL. */
+void redis_flush(struct world *w);
+
+/* -- sql.c */
+/* A new connection in the pool, or NULL. */
+struct session *sql_connect(struct world *w, struct daemon *d);
+/* Can its statement run now, or has it waited too long? */
+bool sql_can_run(const struct world *w, const struct session *s);
+/* Runs the statement under way; the answer is in the session. */
+void sql_run(struct world *w, struct session *s);
+/* Ends an orphan: a COMMIT under way may be applied, all else is undone. */
+void sql_end_orphan(struct world *w, struct session *s);
+/* Undoes the transaction. */
+void sql_rollback(struct session *s);
+/* Is a transaction open that would change something? */
+bool sql_is_open(const struct world *w);
+
+/* -- faults.c */
+/* What may happen in this schedule. */
+void faults_choose(struct world *w);
+/* Lets one thing happen that is not an answer; most times nothing does. */
+void faults_step(struct world *w);
+/* No faults any more: all come back, stalls end. */
+void faults_cease(struct world *w);
+
+/* -- audit.c */
+/* At a COMMIT: this order has become a row. */
+void audit_row(struct world *w, uint16_t order);
+/* At a COMMIT: this ledger row is overwritten. */
+void audit_overwrite(struct world *w, const struct sql_row *old);
+/* At a settle: this order is removed; `dead` is what the same settle writes as dead letters. */
+void audit_remove(struct world *w, uint16_t order, const uint16_t *dead, uint32_t n_dead);
+/* After every step. */
+void audit_step(struct world *w);
+/* At the end: where is every order? */
+void audit_end(struct world *w);
+/* Is a pause for forgotten history justified? */
+void audit_history(struct world *w);
+
+#endif
