@@ -21,6 +21,7 @@ batch_free(struct batch *batch)
 long
 batch_item(const struct batch_statement *statement, long row, long offset)
 {
+	ASSERT(statement->n_rows <= statement->cap_rows);
 	if (row >= 0)
 		return row < (long)statement->n_rows ? (long)statement->rows[row] : -1;
 	if (offset < 0 || statement->is_copy || statement->n_rows == 0 || (size_t)offset < statement->offsets[0])

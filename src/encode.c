@@ -39,7 +39,7 @@ struct encoder {
 	struct buf row;              /* text of the row under way */
 	struct buf key;              /* its key's texts */
 	bool has_key;                /* no column of its key is NULL or absent */
-	struct buf listed;           /* its columns, a column_set, and behind that its pass: what makes a group */
+	struct buf listed;           /* its columns, a column_set; behind that its pass and whether COPY takes it: what makes a group */
 	size_t set_size;             /* bytes of the column_set */
 	struct intern group_numbers; /* by `listed` */
 	struct group *groups;        /* by number; cap_groups of them */
@@ -132,7 +132,7 @@ open_statement(struct run *run, struct group *group)
 static void
 close_statement(struct run *run, struct group *group)
 {
-	ASSERT(group->statement < run->batch->n);
+	ASSERT(group->statement < run->batch->n && group->head <= group->tail && group->tail <= group->end);
 	buf_add(&run->batch->statements[group->statement].sql, run->encoder->clauses.data + group->tail, group->end - group->tail);
 	group->statement = NO_STATEMENT;
 }
@@ -181,9 +181,11 @@ find_group(struct run *run, uint32_t pass)
 {
 	struct encoder *e = run->encoder;
 	uint32_t known = e->group_numbers.n;
+	bool is_copy = e->context.as == &sql_text_copy;
 
 	e->listed.len = e->set_size;
 	buf_add(&e->listed, (const char *)&pass, sizeof pass);
+	buf_addc(&e->listed, is_copy);
 	uint32_t number = intern_number(&e->group_numbers, e->listed.data, e->listed.len);
 	if (number < known)
 		return number;
@@ -191,7 +193,7 @@ find_group(struct run *run, uint32_t pass)
 	e->groups = grow(e->groups, number, &e->cap_groups, sizeof *e->groups);
 	struct group *group = &e->groups[number];
 	const column_set *listed = (const column_set *)e->listed.data;
-	*group = (struct group){ .head = e->clauses.len, .statement = NO_STATEMENT, .pass = pass, .is_copy = e->context.as == &sql_text_copy };
+	*group = (struct group){ .head = e->clauses.len, .statement = NO_STATEMENT, .pass = pass, .is_copy = is_copy };
 	encode_head(run->mapping, listed, group->is_copy, &e->clauses);
 	group->tail = e->clauses.len;
 	encode_tail(run->mapping, listed, &e->clauses);
@@ -252,7 +254,7 @@ list_columns(struct run *run)
 	bool all = !mapping->use_copy && mapping->mode != MODE_UPSERT, any = false;
 
 	buf_reset(&e->listed);
-	column_set *set = (column_set *)buf_reserve(&e->listed, e->set_size + sizeof(uint32_t));
+	column_set *set = (column_set *)buf_reserve(&e->listed, e->set_size);
 	e->listed.len = e->set_size;
 	memset(set, 0, e->set_size);
 	for (size_t i = 0; i < mapping->n_columns; i++) {
@@ -352,6 +354,7 @@ encode_item(struct run *run, uint32_t item, const char **column)
 	if (why != NULL)
 		return why;
 	uint32_t group = choose_group(run);
+	ASSERT(group < e->group_numbers.n);
 	if (store_row(run, &e->groups[group], item))
 		return NULL;
 	buf_addf(&e->why, "larger than max_allowed_packet (%zu)", run->input->statement_max);

@@ -28,6 +28,7 @@ add_base64(struct value_context *context, const struct json_value *value, struct
 {
 	if (value->kind != JSON_STRING)
 		return "base64() takes a string";
+	ASSERT(context->as != NULL);
 	buf_reset(&context->scratch);
 	if (!text_from_base64(&context->scratch, value->text, value->len))
 		return "not base64";

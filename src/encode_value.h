@@ -24,6 +24,7 @@ struct value_context {
 
 /* Appends the value of a column that is there (not JSON_ABSENT). `value` is NULL for what does not come from the message.
  * NULL: done; else why the value can never be stored, and part of it may have been appended. */
-const char *encode_value(struct value_context *context, const struct mapped_column *column, const struct json_value *value, struct buf *out) MUST_CHECK;
+const char *encode_value(struct value_context *context, const struct mapped_column *column, const struct json_value *value,
+    struct buf *out) MUST_CHECK;
 
 #endif

@@ -142,6 +142,7 @@ expression_of_key(const char *key)
 void
 expression_free(struct expression *expression)
 {
+	ASSERT(expression != NULL);
 	for (char **key = expression->keys; key != NULL && *key != NULL; key++)
 		free(*key);
 	free(expression->keys);

@@ -30,6 +30,8 @@ take_slot(struct intern *in, uint32_t i)
 {
 	size_t at = in->hashes[i] & (in->n_slots - 1);
 
+	ASSERT((in->n_slots & (in->n_slots - 1)) == 0 && in->n < in->n_slots);
+
 	while (in->slots[at] != 0)
 		at = (at + 1) & (in->n_slots - 1);
 	in->slots[at] = i + 1;

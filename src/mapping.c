@@ -227,6 +227,7 @@ is_key(const struct mapping *mapping, const struct unique_index *unique)
 {
 	size_t n_key = 0, n_found = 0;
 
+	ASSERT(unique->n_columns > 0);
 	for (size_t i = 0; i < mapping->n_columns; i++)
 		n_key += mapping->columns[i].in_key;
 	for (size_t i = 0; i < unique->n_columns; i++) {
@@ -314,7 +315,7 @@ compile_paths(struct draft *draft)
 		if (draft->expressions[i].keys != NULL)
 			paths[n++] = (const char *const *)draft->expressions[i].keys;
 	}
-	ASSERT(n == mapping->n_paths);
+	ASSERT(n == mapping->n_paths && mapping->paths == NULL);
 	mapping->paths = json_paths_new(paths, n);
 	free(paths);
 }

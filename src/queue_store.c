@@ -219,6 +219,22 @@ store_set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 	}
 }
 
+/* Rows of another generation say nothing about this list: they are cleared before anything is written. */
+static void
+clear_strangers(struct queue *q, const struct answer *a)
+{
+	queue_tell(q, LOG_LEVEL_WARNING, "the ledger has %zu windows of another generation: Redis was emptied or replaced. What it held and had not been "
+	    "drained is lost with it", q->plan.strangers);
+	q->cuts = xcalloc(q->plan.strangers, sizeof *q->cuts);
+	q->cutting = true;
+	for (size_t i = 0; i < a->n_rows; i++) {
+		const struct ledger_row *row = &a->rows[i];
+		if (!row->ours && row->count > 0)
+			q->cuts[q->n_cuts++] = (struct ledger_cut){ .slot = row->slot, .first = row->first };
+	}
+	ASSERT(q->n_cuts == q->plan.strangers);
+}
+
 static void
 recalled(struct queue *q, const struct answer *a)
 {
@@ -246,8 +262,7 @@ recalled(struct queue *q, const struct answer *a)
 		break;
 	}
 	if (q->plan.strangers > 0)
-		queue_tell(q, LOG_LEVEL_WARNING, "the ledger has %zu windows of another generation: Redis was emptied or replaced. What it held and had not been "
-		    "drained is lost with it", q->plan.strangers);
+		clear_strangers(q, a);
 	q->state = QUEUE_DRAIN;
 }
 

@@ -105,10 +105,9 @@ fail(struct task *t, const struct answer *a)
 	t->item = a->item;
 	if (a->error.lost)
 		t->in_transaction = false; /* the server rolls it back */
-	if (is_commit_in_doubt(t, a))
-		end(t, TASK_DOUBT);
-	else
-		end(t, TASK_FAILED);
+	bool doubt = is_commit_in_doubt(t, a);
+	t->error.lost |= doubt || t->asked == STATEMENT_ROLLBACK; /* its transaction may be open still: it must end with the connection */
+	end(t, doubt ? TASK_DOUBT : TASK_FAILED);
 }
 
 /* Is the row in the ledger the one that this task's transaction wrote? */
@@ -128,6 +127,7 @@ task_answer(struct task *t, const struct answer *a)
 {
 	if (t->abandoned) {
 		t->in_transaction = false;
+		t->error.lost |= a->error.class != DB_OK; /* what was not rolled back must end with the connection */
 		return;
 	}
 	if (a->error.class != DB_OK) {

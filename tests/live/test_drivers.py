@@ -654,7 +654,8 @@ def test_table_kinds_postgresql(probe, small_pg):
 
 def test_table_mysql(probe, small_mysql):
     small_mysql.query(
-        "CREATE TABLE `Odd``T` (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, total decimal(12,2) NOT NULL, f float, dbl double, y year, flag boolean,"
+        "CREATE TABLE `Odd``T` (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, total decimal(12,2) NOT NULL, f float, dbl double, y year,"
+        " flag boolean,"
         " b3 bit(3), body json, `j``s` json, plain longtext, checked longtext CHECK (length(checked) > 1), bin binary(2), vb varbinary(3),"
         " bl blob,"
         " dt datetime(6), ts timestamp NOT NULL DEFAULT current_timestamp(), d date, t time, e enum('a') DEFAULT 'a', note varchar(50),"

@@ -24,7 +24,7 @@
 #define POOL_MAX 20      /* SQL connections of the world, those whose client is gone included */
 #define COMMANDS_MAX 64
 #define SNAPSHOTS_MAX 4
-#define DEAD_TEXT_MAX 400
+#define DEAD_TEXT_MAX 160
 #define REMOVED_MAX 64   /* items in what one command carries */
 #define AWAY UINT64_MAX
 

@@ -318,7 +318,9 @@ test_keys(void **state)
 static void
 test_other_order(void **state)
 {
-	static const char *const texts[] = { "{\"id\":1,\"a\":{\"b\":{\"c\":3}},\"zz\":0,\"s\\\\\":2}", "{\"s\\\\\":2,\"id\":1,\"a\":{\"b\":{\"c\":3}}}",
+	static const char *const texts[] = {
+		"{\"id\":1,\"a\":{\"b\":{\"c\":3}},\"zz\":0,\"s\\\\\":2}",
+		"{\"s\\\\\":2,\"id\":1,\"a\":{\"b\":{\"c\":3}}}",
 		"{\"a\":{\"x\":{\"c\":9},\"b\":{\"c\":3,\"id\":9}},\"id\":1,\"s\\\\\":2}" };
 	struct fixture *f = *state;
 

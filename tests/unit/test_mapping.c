@@ -119,7 +119,8 @@ assert_fits(struct fixture *f)
 static void
 test_expressions(void **state)
 {
-	static const char *const good[] = { "$", "$.a", "$.a.b.c", "$.a b", "$['a.b']", "$['it\\'s']", "$.a['b.c'].d", "$['']", "base64($.x)", "base64($['x'])",
+	static const char *const good[] = { "$", "$.a", "$.a.b.c", "$.a b", "$['a.b']", "$['it\\'s']", "$.a['b.c'].d", "$['']", "base64($.x)",
+		"base64($['x'])",
 		"@now", "@queue", "@position" };
 	static const char *const bad[] = { "", "a", "$.", "$a", "$..a", "$.a.", "$.a..b", "$[a]", "$['a", "$['a'", "$['a\\']", "$.a[0]", "$['a']b",
 		"base64()", "base64($)", "base64($.x", "base64($.)", "base64(base64($.x))", "base64 ($.x)", "@", "@then", "@now ", " $", "@Now" };
@@ -295,7 +296,8 @@ static void
 test_key(void **state)
 {
 	struct fixture *f = *state;
-	static char pair[] = " total ,id", one[] = "id", none[] = "body", wrong[] = "id,tota", empty[] = "id,", twice[] = "id,id", unmapped[] = "photo";
+	static char pair[] = " total ,id", one[] = "id", none[] = "body", wrong[] = "id,tota", empty[] = "id,";
+	static char twice[] = "id,id", unmapped[] = "photo";
 
 	f->queue.mode = MODE_UPSERT;
 	f->queue.key = one;

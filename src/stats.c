@@ -1,0 +1,137 @@
+/* The snapshot behind every page: each queue with its verdict. */
+#include "stats.h"
+
+#include <stdlib.h>
+
+#include "buf.h"
+#include "clock.h"
+#include "config.h"
+#include "daemon.h"
+#include "stats_private.h"
+
+static const char *const states[] = { "standby", "prepare", "raise", "own", "recall", "drain", "stopped", "paused", "blocked" };
+static const char *const blocks[] = {
+	[BLOCK_NONE] = "none", [BLOCK_RETRY] = "retry", [BLOCK_SETUP] = "setup", [BLOCK_DEAD_FULL] = "dead letters full",
+	[BLOCK_HISTORY] = "history", [BLOCK_OPERATOR] = "operator",
+};
+static const char *const session_states[] = {
+	[SESSION_CLOSED] = "closed", [SESSION_CONNECTING] = "connecting", [SESSION_IDLE] = "idle", [SESSION_BUSY] = "busy",
+};
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+const char *
+stats_state(size_t i)
+{
+	return i < LENGTH(states) ? states[i] : NULL;
+}
+
+const char *
+stats_reason(size_t class)
+{
+	ASSERT(class < STATS_CLASSES);
+	return class == DB_OK ? "message" : db_class_name((enum db_class)class);
+}
+
+const char *
+stats_block(enum queue_block block)
+{
+	ASSERT((size_t)block < LENGTH(blocks));
+	return blocks[block];
+}
+
+const char *
+stats_session_state(enum session_state state)
+{
+	ASSERT((size_t)state < LENGTH(session_states));
+	return session_states[state];
+}
+
+uint64_t
+stats_histogram_count(const struct histogram *h)
+{
+	uint64_t count = 0;
+	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++)
+		count += h->counts[i];
+	return count;
+}
+
+static const char *
+state_of(const struct queue_view *q)
+{
+	if (q->block == BLOCK_NONE)
+		return queue_state_name(q->state);
+	return q->block == BLOCK_OPERATOR ? "paused" : "blocked";
+}
+
+/* What would have to be faster, or to change, for the queue to go faster. */
+static const char *
+bound_by(const struct stats_queue *s)
+{
+	const struct queue_config *config = s->worker.config;
+	const struct queue_view *q = &s->queue;
+	unsigned size = pool_config(s->pool)->pool_size;
+	unsigned most = config->max_batches > 0 && config->max_batches < size ? config->max_batches : size;
+	if (!s->worker.redis_up)
+		return "redis";
+	if (q->state == QUEUE_STANDBY)
+		return "standby";
+	if (!pool_is_up(s->pool))
+		return "database";
+	if (q->block != BLOCK_NONE || q->state == QUEUE_STOPPED)
+		return "paused";
+	if (q->backlog == 0 && q->inflight == 0)
+		return "idle";
+	if (q->sessions >= most)
+		return "database";
+	if (q->wanted > 0)
+		return pool_count(s->pool, SESSION_IDLE) == 0 ? "pool" : "database";
+	if (q->backlog <= q->inflight) /* all there is, is being committed */
+		return "database";
+	return config->rate_limit > 0 ? "rate limit" : "redis";
+}
+
+struct stats
+stats_look(const struct daemon_view *daemon)
+{
+	struct stats s = { .daemon = daemon, .n_queues = daemon->n_workers, .redis_up = true, .redis_why = "" };
+	s.queues = xcalloc(s.n_queues + 1, sizeof *s.queues);
+	s.uptime_s = (double)(clock_wall_us() - (int64_t)daemon->started_us) / 1e6;
+	for (size_t i = 0; i < s.n_queues; i++) {
+		struct stats_queue *queue = &s.queues[i];
+		worker_look(daemon->workers[i], &queue->worker, &queue->queue);
+		size_t database = (size_t)(queue->worker.config->target - daemon->config->databases);
+		ASSERT(database < daemon->n_pools);
+		queue->pool = daemon->pools[database];
+		queue->state = state_of(&queue->queue);
+		queue->bound_by = bound_by(queue);
+		if (!queue->worker.redis_up) {
+			s.redis_up = false;
+			s.redis_why = queue->worker.redis_why;
+		}
+	}
+	return s;
+}
+
+void
+stats_end(struct stats *stats)
+{
+	free(stats->queues);
+	stats->queues = NULL;
+}
+
+bool
+stats_ready(const struct daemon_view *daemon, struct buf *why)
+{
+	struct stats s = stats_look(daemon);
+	size_t before = why->len;
+	if (!s.redis_up)
+		buf_addf(why, "redis: %s\n", s.redis_why[0] == '\0' ? "not connected yet" : s.redis_why);
+	for (size_t i = 0; i < daemon->n_pools; i++) {
+		const struct pool *pool = daemon->pools[i];
+		if (!pool_is_up(pool))
+			buf_addf(why, "database %s: %s\n", pool_config(pool)->name, pool_why(pool)[0] == '\0' ? "not connected yet" : pool_why(pool));
+	}
+	stats_end(&s);
+	return why->len == before;
+}

@@ -1,0 +1,101 @@
+/* What must hold, whatever happens. */
+#include "sim.h"
+
+#include <string.h>
+
+#include "queue_inner.h"
+
+void
+audit_row(struct world *w, uint16_t n)
+{
+	struct order *o = &w->orders[n];
+	trace(w, "order %u is committed", n);
+	if (o->poison != POISON_NONE)
+		fail(w, "order %u is poison and was committed", n);
+	w->totals->rows++;
+	if (o->rows++ == 0)
+		return;
+	if (!w->twice_allowed)
+		fail(w, "order %u was committed twice", n);
+	w->totals->allowed_twice++;
+}
+
+void
+audit_overwrite(struct world *w, const struct sql_row *old)
+{
+	if (w->kind == KIND_FALL_BACK || !w->redis.known || old->count == 0 || strcmp(old->generation, w->redis.generation) != 0)
+		return; /* after a fall-back an older position may be what a transaction under way believed in */
+	if (old->first + old->count > w->redis.settled)
+		fail(w, "the ledger row of positions %llu to %llu is overwritten, settled is %llu", (unsigned long long)old->first,
+		    (unsigned long long)(old->first + old->count - 1), (unsigned long long)w->redis.settled);
+}
+
+void
+audit_remove(struct world *w, uint16_t n, const uint16_t *dead, uint32_t n_dead)
+{
+	for (uint32_t i = 0; i < n_dead; i++) {
+		if (dead[i] == n)
+			return;
+	}
+	if (w->orders[n].rows == 0)
+		fail(w, "order %u is removed and was never committed", n);
+}
+
+void
+audit_step(struct world *w)
+{
+	for (unsigned i = 0; i < w->n_daemons; i++) {
+		if (w->daemons[i].queue != NULL)
+			queue_check(w->daemons[i].queue);
+	}
+}
+
+/* How often is it a dead letter? */
+static unsigned
+dead_letters(const struct world *w, uint32_t n)
+{
+	unsigned count = w->orders[n].dead;
+	for (uint32_t i = 0; i < w->redis.n_dead; i++)
+		count += w->redis.dead[i] == n;
+	return count;
+}
+
+void
+audit_end(struct world *w)
+{
+	for (uint32_t i = 0; i < w->n_orders; i++) {
+		const struct order *o = &w->orders[i];
+		unsigned dead = dead_letters(w, i), all = o->rows + dead;
+		if (dead > 0 && o->poison == POISON_NONE)
+			fail(w, "order %u is good and a dead letter", i);
+		if (all == 0 && !o->lost)
+			fail(w, "order %u is nowhere", i);
+		if (all > 1 && !w->twice_allowed)
+			fail(w, "order %u is %u times a row and %u times a dead letter", i, o->rows, dead);
+	}
+}
+
+/* Is the item in a ledger row that counts? */
+static bool
+is_in_ledger(const struct world *w, const struct item *item)
+{
+	uint64_t hash = window_hash(item);
+	for (uint32_t i = 0; i < w->limits.ledger_rows; i++) {
+		for (uint32_t k = 0; k < w->ring[i].count; k++) {
+			if (w->ring[i].hashes[k] == hash)
+				return true;
+		}
+	}
+	return false;
+}
+
+void
+audit_history(struct world *w)
+{
+	for (uint32_t i = 0; i < w->redis.n_list; i++) {
+		const struct order *o = &w->orders[w->redis.list[i]];
+		if ((o->rows > 0 || o->poison != POISON_NONE) && !is_in_ledger(w, &(struct item){ o->text, o->len }))
+			return;
+	}
+	fail(w, "paused for history that the ledger does remember");
+}

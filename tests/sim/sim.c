@@ -1,0 +1,150 @@
+/* sim [--seed N] [--count N] [--kind K] [--jobs N] [--trace] [--replay SEED]
+ *
+ * Runs schedules from seed N on, all kinds in turn unless one is named. A schedule that fails is printed with what replays it; then the program ends
+ * with 1. --replay runs one schedule and shows every event.
+ */
+#include "sim.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define FAILURES_MAX 5
+
+static const char *const kind_names[KINDS] = { "crashes", "fall back", "alike", "foreign", "flush" };
+
+struct options {
+	uint64_t seed, count;
+	int kind;      /* -1: all in turn */
+	unsigned jobs;
+	bool trace;
+};
+
+/* The schedule under way, for the handler of SIGABRT: an ASSERT in the code under test ends the program. */
+static struct world world;
+
+static void
+aborted(int signal_number)
+{
+	char text[160];
+	int n = snprintf(text, sizeof text, "sim: an assertion failed: replay with --kind %d --replay %" PRIu64 "\n", (int)world.kind, world.seed);
+	(void)signal_number;
+	if (write(STDERR_FILENO, text, (size_t)n) < 0)
+		_exit(1);
+	_exit(1);
+}
+
+static void
+report(const struct totals *t, double seconds)
+{
+#define ROW(name) { #name, t->name }
+	const struct { const char *name; uint64_t n; } rows[] = { ROW(schedules), ROW(steps), ROW(pushes), ROW(commits), ROW(rows), ROW(dead), ROW(settles),
+		ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten), ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost), ROW(sessions_lost),
+		ROW(failed_statements), ROW(doubts), ROW(doubts_applied), ROW(lock_timeouts), ROW(redis_errors), ROW(fall_backs), ROW(cuts), ROW(foreign),
+		ROW(flushes), ROW(paused_history), ROW(allowed_twice) };
+#undef ROW
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+		printf("%-18s %12" PRIu64 "\n", rows[i].name, rows[i].n);
+	printf("%.0f schedules/s\n", seconds > 0 ? (double)t->schedules / seconds : 0);
+}
+
+static double
+seconds_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Every `step`-th schedule from `first` on; how many failed. */
+static unsigned
+run_share(const struct options *o, uint64_t first, uint64_t step, struct totals *totals)
+{
+	unsigned failures = 0;
+	double began = seconds_now(), told = began;
+	for (uint64_t i = first; i < o->count && failures < FAILURES_MAX; i += step) {
+		enum kind kind = o->kind >= 0 ? (enum kind)o->kind : (enum kind)(i % KINDS);
+		uint64_t seed = o->seed + (o->kind >= 0 ? i : i / KINDS);
+		if (!world_run(&world, seed, kind, totals, o->trace)) {
+			failures++;
+			fprintf(stderr, "sim: FAILED: %s; replay with --kind %d --replay %" PRIu64 " (%s)\n", world.failure, (int)kind, seed, kind_names[kind]);
+		}
+		if (first == 0 && totals->schedules % 1000 == 0 && seconds_now() - told > 10) {
+			told = seconds_now();
+			fprintf(stderr, "sim: %" PRIu64 " of %" PRIu64 " schedules, %.0f s\n", i, o->count, told - began);
+		}
+	}
+	return failures;
+}
+
+/* One child a job; their totals come back through a pipe. */
+static unsigned
+run_jobs(const struct options *o, struct totals *totals)
+{
+	unsigned failures = 0;
+	int pipes[2];
+	if (o->jobs == 1)
+		return run_share(o, 0, 1, totals);
+	if (pipe(pipes) != 0)
+		return 1;
+	for (unsigned job = 0; job < o->jobs; job++) {
+		if (fork() != 0)
+			continue;
+		struct totals share = { .schedules = 0 };
+		bool failed = run_share(o, job, o->jobs, &share) > 0;
+		_exit(write(pipes[1], &share, sizeof share) != sizeof share || failed);
+	}
+	close(pipes[1]);
+	struct totals share;
+	while (read(pipes[0], &share, sizeof share) == sizeof share) {
+		for (size_t i = 0; i < sizeof share / sizeof(uint64_t); i++)
+			((uint64_t *)totals)[i] += ((uint64_t *)&share)[i];
+	}
+	for (int status; wait(&status) > 0;)
+		failures += status != 0;
+	close(pipes[0]);
+	return failures;
+}
+
+static uint64_t
+number(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+	if (end != text && *end == '\0')
+		return n;
+	fprintf(stderr, "sim: not a number: %s\n", text);
+	exit(64);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = { { "seed", 1, NULL, 's' }, { "count", 1, NULL, 'c' }, { "kind", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' },
+		{ "trace", 0, NULL, 't' }, { "replay", 1, NULL, 'r' }, { NULL, 0, NULL, 0 } };
+	struct options o = { .seed = 1, .count = 10000, .kind = -1, .jobs = 1 };
+	struct totals totals = { .schedules = 0 };
+	int c;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 's': o.seed = number(optarg); break;
+		case 'c': o.count = number(optarg); break;
+		case 'k': o.kind = (int)(number(optarg) % KINDS); break;
+		case 'j': o.jobs = number(optarg) > 0 ? (unsigned)number(optarg) : 1; break;
+		case 't': o.trace = true; break;
+		case 'r': o = (struct options){ .seed = number(optarg), .count = 1, .kind = o.kind < 0 ? 0 : o.kind, .jobs = 1, .trace = true }; break;
+		default: return 64;
+		}
+	}
+	signal(SIGABRT, aborted);
+	double began = seconds_now();
+	unsigned failures = run_jobs(&o, &totals);
+	report(&totals, seconds_now() - began);
+	return failures > 0;
+}

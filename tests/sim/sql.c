@@ -1,0 +1,371 @@
+/* The simulated SQL server: a ledger table with row locks, READ COMMITTED, and connections that may end at any moment. */
+#include "sim.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* The names as in src/db.c, which would bring both client libraries along. */
+const char *
+db_class_name(enum db_class class)
+{
+	static const char *const names[] = { "ok", "retry", "reconnect", "not writable", "pause", "data", "too big", "setup", "forgotten", "unknown" };
+	ASSERT((size_t)class < sizeof names / sizeof names[0]);
+	return names[class];
+}
+
+struct session *
+sql_connect(struct world *w, struct daemon *d)
+{
+	for (unsigned i = 0; i < POOL_MAX; i++) {
+		struct session *s = &w->pool[i];
+		if (s->used)
+			continue;
+		memset(s, 0, offsetof(struct session, request));
+		s->open = s->aborted = s->stuck = s->ledger_written = false;
+		s->n_stored = 0;
+		memset(s->locked, 0, sizeof s->locked);
+		memset(s->touched, 0, sizeof s->touched);
+		s->used = true;
+		s->owner = d;
+		return s;
+	}
+	return NULL;
+}
+
+/* -- transactions */
+
+static void
+end(struct session *s)
+{
+	s->open = s->aborted = s->ledger_written = false;
+	s->n_stored = 0;
+	memset(s->locked, 0, sizeof s->locked);
+	memset(s->touched, 0, sizeof s->touched);
+}
+
+void
+sql_rollback(struct session *s)
+{
+	end(s);
+}
+
+static void
+apply(struct world *w, struct session *s)
+{
+	for (uint32_t i = 0; i < s->n_stored; i++)
+		audit_row(w, s->stored[i]);
+	for (uint32_t i = 0; i < w->limits.ledger_rows; i++) {
+		if (!s->touched[i])
+			continue;
+		if (s->ledger_written)
+			audit_overwrite(w, &w->ring[i]);
+		w->ring[i] = s->changes[i];
+	}
+	w->totals->commits += s->n_stored > 0;
+	end(s);
+}
+
+bool
+sql_is_open(const struct world *w)
+{
+	for (unsigned i = 0; i < POOL_MAX; i++) {
+		if (w->pool[i].used && (w->pool[i].open || w->pool[i].asked))
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_locked_by_other(const struct world *w, const struct session *s, uint32_t slot)
+{
+	for (unsigned i = 0; i < POOL_MAX; i++) {
+		const struct session *other = &w->pool[i];
+		if (other->used && other != s && other->open && other->locked[slot])
+			return true;
+	}
+	return false;
+}
+
+/* The slots that a statement must lock. */
+static bool
+needs(const struct session *s, uint32_t slot)
+{
+	switch (s->request.s.kind) {
+	case STATEMENT_RING_LOCK:
+	case STATEMENT_EPOCH:
+		return true;
+	case STATEMENT_RING_CUT:
+		return slot == s->request.s.cut.slot;
+	case STATEMENT_LEDGER:
+	case STATEMENT_ROW_LOCK:
+		return slot == s->request.s.slot;
+	default:
+		return false;
+	}
+}
+
+static bool
+must_wait(const struct world *w, const struct session *s)
+{
+	for (uint32_t i = 0; i < w->limits.ledger_rows; i++) {
+		if (needs(s, i) && is_locked_by_other(w, s, i))
+			return true;
+	}
+	return false;
+}
+
+bool
+sql_can_run(const struct world *w, const struct session *s)
+{
+	return s->broken || !must_wait(w, s) || w->now >= s->asked_at + w->lock_timeout;
+}
+
+/* The row as this transaction sees it, after its lock. */
+static struct sql_row *
+row_to_change(struct world *w, struct session *s, uint32_t slot)
+{
+	if (!s->touched[slot])
+		s->changes[slot] = w->ring[slot];
+	s->touched[slot] = true;
+	return &s->changes[slot];
+}
+
+/* -- statements */
+
+static void
+set_error(struct session *s, enum db_class class, const char *message)
+{
+	s->answer = (struct answer){ .error = { .class = class, .row = -1, .offset = -1 }, .item = -1 };
+	snprintf(s->answer.error.message, sizeof s->answer.error.message, "%s", message);
+	snprintf(s->answer.error.code, sizeof s->answer.error.code, "%u", (unsigned)class);
+}
+
+/* A statement failed: PostgreSQL gives the whole transaction up, MySQL mostly the statement only. */
+static void
+fail_statement(struct world *w, struct session *s, enum db_class class, const char *message)
+{
+	set_error(s, class, message);
+	if (!s->open)
+		return;
+	if (w->aborts) {
+		end(s);
+		s->open = s->aborted = true;
+	} else if (class == DB_RETRY && chance(w, 2) == 0) {
+		end(s); /* a deadlock's victim */
+	}
+}
+
+/* Copies what RING_READ and ROW_LOCK show. */
+static void
+show(struct world *w, struct session *s, uint32_t slot, size_t to)
+{
+	s->rows[to] = s->touched[slot] ? s->changes[slot] : w->ring[slot];
+}
+
+static void
+run_ring_make(struct world *w)
+{
+	if (w->ring_made)
+		return;
+	w->ring_made = true;
+	memset(w->ring, 0, sizeof w->ring);
+}
+
+static void
+run_epoch(struct world *w, struct session *s)
+{
+	for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
+		row_to_change(w, s, i)->epoch = s->request.s.epoch;
+}
+
+static void
+run_ledger(struct world *w, struct session *s)
+{
+	uint32_t slot = s->request.s.slot;
+	const struct sql_row *seen = s->touched[slot] ? &s->changes[slot] : &w->ring[slot];
+	if (seen->epoch != s->request.s.epoch)
+		return;
+	*row_to_change(w, s, slot) = s->request.row;
+	s->answer.affected = 1;
+	s->ledger_written = true;
+}
+
+static void
+run_cut(struct world *w, struct session *s)
+{
+	const struct ledger_cut *cut = &s->request.s.cut;
+	const struct sql_row *seen = s->touched[cut->slot] ? &s->changes[cut->slot] : &w->ring[cut->slot];
+	if (seen->epoch != s->request.s.epoch || seen->first != cut->first)
+		return;
+	row_to_change(w, s, cut->slot)->count = cut->count;
+	s->answer.affected = 1;
+	w->totals->cuts++;
+}
+
+static void
+run_rows(struct world *w, struct session *s)
+{
+	const struct sql_request *r = &s->request;
+	uint32_t rows = 0;
+	for (uint32_t i = 0; i < r->n_items; i++)
+		rows += !r->skip[i];
+	if (rows > 1 && fault(w, w->faults.statement)) {
+		fail_statement(w, s, DB_TOO_BIG, "too big");
+		return;
+	}
+	for (uint32_t i = 0; i < r->n_items; i++) {
+		enum poison poison = w->orders[r->items[i]].poison;
+		if (r->skip[i] || (poison != POISON_NAMED && poison != POISON_UNNAMED && poison != POISON_MESSAGE))
+			continue;
+		if (poison == POISON_MESSAGE)
+			fail(w, "order %u is not acceptable and reached SQL", r->items[i]);
+		fail_statement(w, s, DB_DATA, "refused");
+		s->answer.item = poison == POISON_NAMED ? (long)i : -1;
+		return;
+	}
+	if (s->n_stored + rows > 2 * BATCH_MAX)
+		fail(w, "rows twice in one transaction");
+	for (uint32_t i = 0; i < r->n_items; i++) {
+		if (!r->skip[i])
+			s->stored[s->n_stored++] = r->items[i];
+	}
+}
+
+static bool
+is_deferred_poison(const struct world *w, const struct session *s)
+{
+	for (uint32_t i = 0; i < s->n_stored; i++) {
+		if (w->orders[s->stored[i]].poison == POISON_DEFERRED)
+			return true;
+	}
+	return false;
+}
+
+/* The server does not say how the COMMIT ended, though the connection lives. */
+static void
+commit_in_doubt(struct world *w, struct session *s)
+{
+	static const enum db_class classes[] = { DB_UNKNOWN, DB_PAUSE, DB_NOT_WRITABLE, DB_SETUP };
+	w->totals->doubts++;
+	switch (chance(w, 3)) {
+	case 0: apply(w, s); break;
+	case 1: end(s); break;
+	default: break; /* it is open still */
+	}
+	set_error(s, classes[chance(w, 4)], "who knows");
+}
+
+static void
+run_commit(struct world *w, struct session *s)
+{
+	if (s->aborted) {
+		s->answer.rolled_back = true;
+		end(s);
+	} else if (is_deferred_poison(w, s)) {
+		end(s);
+		set_error(s, DB_DATA, "refused at COMMIT");
+	} else if (fault(w, w->faults.commit_doubt)) {
+		commit_in_doubt(w, s);
+	} else if (fault(w, w->faults.statement)) {
+		end(s);
+		set_error(s, DB_RETRY, "serialization");
+	} else {
+		apply(w, s);
+	}
+}
+
+/* What must hold of a statement whatever the queue thinks. */
+static void
+check_order(struct world *w, struct session *s)
+{
+	enum statement_kind kind = s->request.s.kind;
+	if (s->request.s.begin && s->open)
+		fail(w, "BEGIN in an open transaction: MySQL commits it");
+	s->open |= s->request.s.begin;
+	bool needs_transaction = kind == STATEMENT_LEDGER || kind == STATEMENT_ROWS || kind == STATEMENT_RING_LOCK || kind == STATEMENT_EPOCH ||
+	    kind == STATEMENT_RING_CUT || kind == STATEMENT_ROW_LOCK || kind == STATEMENT_COMMIT;
+	if (needs_transaction && !s->open && !s->aborted)
+		fail(w, "statement %d outside of a transaction", (int)kind);
+	if (kind == STATEMENT_ROWS && w->limits.ledger && !s->ledger_written && !s->aborted)
+		fail(w, "rows without their ledger row");
+}
+
+static void
+run_sound(struct world *w, struct session *s)
+{
+	switch (s->request.s.kind) {
+	case STATEMENT_CATALOGUE: break;
+	case STATEMENT_RING_MAKE: run_ring_make(w); break;
+	case STATEMENT_RING_LOCK:
+		for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
+			s->answer.epoch = w->ring[i].epoch > s->answer.epoch ? w->ring[i].epoch : s->answer.epoch;
+		break;
+	case STATEMENT_EPOCH: run_epoch(w, s); break;
+	case STATEMENT_RING_READ:
+		s->answer.n_rows = w->limits.ledger_rows;
+		for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
+			show(w, s, i, i);
+		break;
+	case STATEMENT_RING_CUT: run_cut(w, s); break;
+	case STATEMENT_LEDGER: run_ledger(w, s); break;
+	case STATEMENT_ROWS: run_rows(w, s); break;
+	case STATEMENT_ROW_LOCK:
+		s->answer.n_rows = 1;
+		s->row_slot = s->request.s.slot;
+		show(w, s, s->row_slot, 0);
+		break;
+	case STATEMENT_COMMIT: run_commit(w, s); break;
+	case STATEMENT_ROLLBACK: end(s); break;
+	}
+}
+
+void
+sql_run(struct world *w, struct session *s)
+{
+	static const enum db_class classes[] = { DB_RETRY, DB_NOT_WRITABLE, DB_PAUSE, DB_SETUP, DB_FORGOTTEN, DB_UNKNOWN };
+	enum statement_kind kind = s->request.s.kind;
+	ASSERT(s->asked && !s->ran);
+	s->ran = true;
+	s->ready_at = w->now + delay(w);
+	s->answer = (struct answer){ .item = -1 };
+	if (s->broken) {
+		sql_rollback(s);
+		set_error(s, DB_RECONNECT, "terminated");
+		s->answer.error.lost = true;
+		return;
+	}
+	check_order(w, s);
+	bool ends = kind == STATEMENT_COMMIT || kind == STATEMENT_ROLLBACK;
+	if (s->aborted && !ends) {
+		set_error(s, DB_UNKNOWN, "current transaction is aborted");
+	} else if (must_wait(w, s)) {
+		w->totals->lock_timeouts++;
+		fail_statement(w, s, DB_RETRY, "lock timeout");
+	} else if (!ends && fault(w, w->faults.statement)) {
+		w->totals->failed_statements++;
+		fail_statement(w, s, classes[chance(w, 6)], "failed");
+	} else {
+		for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
+			s->locked[i] |= needs(s, i);
+		run_sound(w, s);
+	}
+	trace(w, "sql %d: statement %d of %s: class %d, affected %llu%s", (int)(s - w->pool), (int)kind, s->owner == NULL ? "nobody" : s->owner->name,
+	    (int)s->answer.error.class, (unsigned long long)s->answer.affected, s->answer.error.message);
+}
+
+void
+sql_end_orphan(struct world *w, struct session *s)
+{
+	ASSERT(s->owner == NULL);
+	bool commit = s->asked && !s->ran && !s->broken && s->request.s.kind == STATEMENT_COMMIT && s->open && !s->aborted;
+	w->totals->doubts += commit;
+	if (commit && !is_deferred_poison(w, s) && chance(w, 2) == 0) {
+		w->totals->doubts_applied++;
+		trace(w, "sql %d: an orphan's COMMIT is applied", (int)(s - w->pool));
+		apply(w, s);
+	} else {
+		trace(w, "sql %d: an orphan ends", (int)(s - w->pool));
+		end(s);
+	}
+	s->used = false;
+}
