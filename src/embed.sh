@@ -1,23 +1,19 @@
 #!/bin/sh
-# Turns a text file into a C header: `static const char NAME[]` with its bytes and `NAME_SHA1` in upper case with their SHA1 in hex, where NAME is
-# the file's name with `_` for what C does not take.
+# Turns a text file into a C header: `static const char NAME[]` with its bytes, where NAME is the file's name with `_` for what C does not take.
 #
-#     src/embed.sh src/lua/settle.lua > settle.lua.h      settle_lua[], SETTLE_LUA_SHA1
+#     src/embed.sh src/lua/settle.lua > settle.lua.h      settle_lua[]
 set -eu
 LC_ALL=C
 export LC_ALL
 
 [ $# -eq 1 ] || { echo "usage: embed.sh FILE" >&2; exit 64; }
 [ -r "$1" ] || { echo "embed.sh: $1: cannot be read" >&2; exit 66; }
-# awk would add the missing newline, and the SHA1 would be that of another text
+# awk would add the missing newline
 [ -z "$(tail -c 1 "$1")" ] || { echo "embed.sh: $1: does not end with a newline" >&2; exit 65; }
 
 name=$(basename "$1" | tr -c 'A-Za-z0-9\n' _)
-upper=$(echo "$name" | tr a-z A-Z)
-sum=$(sha1sum < "$1")
 
 echo "/* Made from $(basename "$1") by embed.sh; edit that. */"
-echo "#define ${upper}_SHA1 \"${sum%% *}\""
 echo "static const char ${name}[] ="
 # Long lines are cut in pieces before they are escaped, so that no escape is cut; `?` is escaped because of trigraphs.
 awk '{

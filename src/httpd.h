@@ -4,6 +4,7 @@
 
 #include "check.h"
 
+struct buf;
 struct daemon_view;
 struct event_base;
 struct httpd;
@@ -12,5 +13,8 @@ struct httpd;
 struct httpd *httpd_new(struct event_base *base, const char *listen, const struct daemon_view *daemon) MUST_CHECK;
 /* Stops listening and frees; nulls the caller's pointer. */
 void httpd_free(struct httpd **httpd);
+
+/* For commands, never for the daemon: waits for a page of the daemon that listens there and appends its body. The HTTP status; 0: nobody answers. */
+int httpd_get(const char *listen, const char *page, struct buf *body) MUST_CHECK;
 
 #endif

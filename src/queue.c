@@ -227,8 +227,10 @@ queue_redis_failed(struct queue *q, enum redis_class class, const char *why, con
 		if (q->block_by_redis)
 			queue_clear_block(q);
 		return false;
-	case REDIS_LOST:
-		return true; /* queue_redis_down() says the rest */
+	case REDIS_LOST: /* queue_redis_down() follows; until then nothing can be sent */
+		q->redis_up = false;
+		queue_restart(q, 0);
+		return true;
 	case REDIS_SETUP:
 		queue_set_block(q, BLOCK_SETUP, "Redis refuses to %s: %s", doing, why);
 		break;
@@ -252,7 +254,7 @@ void
 queue_redis_down(struct queue *q, uint64_t now)
 {
 	q->now = now;
-	q->redis_up = false;
+	q->redis_up = q->waiting = false;
 	if (q->state != QUEUE_STOPPED)
 		queue_restart(q, 0);
 	pump(q);
@@ -294,6 +296,7 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 		stand_by(q, a);
 	} else if (q->state == QUEUE_STANDBY) {
 		q->reason[0] = '\0';
+		q->rewritten &= a->epoch == q->epoch; /* whoever owned the queue since then has found its own place */
 		q->epoch = a->epoch;
 		q->state = QUEUE_PREPARE;
 	}

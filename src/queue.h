@@ -105,6 +105,7 @@ struct peek_answer {
 	const char *why;
 	const struct item *items; /* n of them, the item at the offset first; texts live in the arena */
 	uint32_t n;
+	bool disowned;            /* after the reading another epoch than ours stood there, or none: Redis was emptied, or another daemon took over */
 	bool cut;                 /* the budget ended it; else fewer than asked for means the list's end */
 	struct arena *arena;      /* may be NULL in tests */
 };

@@ -213,7 +213,7 @@ aligned(struct queue *q, const struct peek_answer *a)
 	free(known);
 	free(list);
 	q->aligning = false;
-	q->guard_streak++;
+	q->guard_streak = how == ALIGN_SAME ? q->guard_streak + 1 : 0; /* a change that makes sense is no reason to give up, however many follow it */
 	if (how == ALIGN_NONE || q->guard_streak > GUARD_STREAK_MAX) {
 		queue_tell(q, LOG_LEVEL_ERROR, "the list was rewritten by somebody else: taking a new generation. Up to %llu items that were committed and not "
 		    "yet removed may come twice", (unsigned long long)n_known);
@@ -330,8 +330,6 @@ cut_plan(struct queue *q, uint64_t at)
 		uint32_t keep = i == 0 && at > row->first ? (uint32_t)(at - row->first) : 0;
 		q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep };
 		q->ring[row->slot].end = row->first + keep;
-		if (keep == 0)
-			q->ring[row->slot] = (struct ring_row){ 0, 0, false };
 		lost += row->count - keep;
 	}
 	q->plan.next = q->plan.n;
@@ -423,10 +421,14 @@ queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_ans
 		return;
 	q->peek.active = false;
 	uint32_t known = q->peek.overlap ? 1 : 0;
-	if (q->stopping || queue_redis_failed(q, a->class, a->why, "read the list")) {
+	if (queue_redis_failed(q, a->class, a->why, "read the list") || q->stopping) {
+	} else if (a->disowned) {
+		queue_tell(q, LOG_LEVEL_WARNING, "Redis does not know our epoch %llu any more: taking the queue over anew", (unsigned long long)q->epoch);
+		queue_restart(q, 0);
 	} else if (q->peek.aligning) {
 		aligned(q, a);
 	} else if (q->peek.stale) {
+	} else if (a->cut && a->n == 0) { /* what came was too much, and the place may have moved: ask again */
 	} else if (known > 0 && (a->n == 0 || window_hash(&a->items[0]) != LIST_OWNER(q->windows.prev, struct window, node)->hashes[LIST_OWNER(
 	    q->windows.prev, struct window, node)->count - 1])) {
 		q->aligning = true;

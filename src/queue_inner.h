@@ -15,7 +15,7 @@
 
 /* A row of the ledger ring, as far as choosing one needs it. */
 struct ring_row {
-	uint64_t first, end; /* positions that it covers; both 0: empty */
+	uint64_t first, end; /* positions that it covers; alike: empty, or cut away from `first` on */
 	bool busy;           /* a transaction of ours writes it, or may have */
 };
 

@@ -29,17 +29,74 @@ first_ready(const struct queue *q, enum window_state state)
 	return NULL;
 }
 
-/* The settled row with the smallest position that no transaction of ours holds; NO_SLOT: none. The ring thus remembers as far back as it can. */
+static bool
+is_empty(const struct ring_row *row)
+{
+	return row->first == row->end;
+}
+
+/* What the ring has for new windows. */
+struct room {
+	unsigned usable; /* rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones */
+	unsigned spare;  /* all that are empty or settled, and not busy */
+	unsigned busy;
+};
+
+static struct room
+measure_ring(const struct queue *q)
+{
+	struct room room = { 0, 0, 0 };
+	unsigned empty = 0, empty_spare = 0;
+	for (size_t i = 0; i < q->n_ring; i++) {
+		const struct ring_row *row = &q->ring[i];
+		empty += is_empty(row);
+		empty_spare += is_empty(row) && !row->busy;
+		room.busy += row->busy;
+		room.spare += !row->busy && (is_empty(row) || row->end <= q->settled);
+	}
+	room.usable = empty > 0 ? empty_spare : room.spare;
+	return room;
+}
+
+/* The usable row by which the least is forgotten: of the empty ones the furthest, of the others the oldest. The smallest `first` in the ring then tells
+ * how far back it remembers. NO_SLOT: none. */
 static uint32_t
 free_slot(const struct queue *q)
 {
-	uint32_t best = NO_SLOT;
+	uint32_t empty = NO_SLOT, oldest = NO_SLOT;
 	for (uint32_t i = 0; i < q->n_ring; i++) {
 		const struct ring_row *row = &q->ring[i];
-		if (!row->busy && row->end <= q->settled && (best == NO_SLOT || row->first < q->ring[best].first))
-			best = i;
+		if (row->busy)
+			continue;
+		if (is_empty(row) && (empty == NO_SLOT || row->first > q->ring[empty].first))
+			empty = i;
+		if (!is_empty(row) && row->end <= q->settled && (oldest == NO_SLOT || row->first < q->ring[oldest].first))
+			oldest = i;
 	}
-	return best;
+	return empty != NO_SLOT ? empty : oldest;
+}
+
+static unsigned
+least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+/* How many windows may be stored now. plan_margin() rests on its number of rows being the most that are busy, and on as many being spare: only the
+ * oldest window, without which nothing can be settled, may use these. */
+static unsigned
+storable(const struct queue *q)
+{
+	unsigned ready = 0;
+	LIST_EACH(&q->windows, node)
+		ready += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_READ);
+	if (ready == 0 || !q->limits.ledger)
+		return ready;
+	struct room room = measure_ring(q);
+	unsigned margin = (unsigned)plan_margin(q->n_ring), others = room.spare > margin ? room.spare - margin : 0;
+	if (others == 0 && is_ready(q, LIST_OWNER(q->windows.next, struct window, node), WINDOW_READ))
+		others = 1;
+	return least(least(ready, others), least(room.usable, margin > room.busy ? margin - room.busy : 0));
 }
 
 /* Adds the tokens of the time that has passed; a second's worth at most may be saved up. */
@@ -101,11 +158,10 @@ store_wanted(struct queue *q)
 	unsigned n = control_wanted(q, &kind) ? 1 : 0;
 	if (q->state != QUEUE_DRAIN)
 		return n;
-	bool store = may_store(q);
-	LIST_EACH(&q->windows, node) {
-		const struct window *w = LIST_OWNER(node, struct window, node);
-		n += is_ready(q, w, WINDOW_DOUBT) || (store && is_ready(q, w, WINDOW_READ));
-	}
+	if (may_store(q))
+		n += storable(q);
+	LIST_EACH(&q->windows, node)
+		n += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_DOUBT);
 	unsigned left = q->limits.sessions > q->running ? q->limits.sessions - q->running : 0;
 	return n < left ? n : left;
 }
@@ -174,10 +230,10 @@ begin_resolve(struct queue *q, struct session *session)
 static bool
 begin_store(struct queue *q, struct session *session)
 {
-	struct window *w = may_store(q) ? first_ready(q, WINDOW_READ) : NULL;
-	uint32_t slot = w != NULL && q->limits.ledger ? free_slot(q) : NO_SLOT;
-	if (w == NULL || (q->limits.ledger && slot == NO_SLOT))
+	if (!may_store(q) || storable(q) == 0)
 		return false;
+	struct window *w = first_ready(q, WINDOW_READ);
+	uint32_t slot = q->limits.ledger ? free_slot(q) : NO_SLOT;
 	struct task *t = new_task(q, TASK_STORE, session);
 	t->window = w;
 	t->slot = w->slot = slot;
@@ -212,10 +268,10 @@ store_set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 	q->ring = xrealloc(q->ring, (slots + 1) * sizeof *q->ring);
 	q->n_ring = slots;
 	for (size_t i = 0; i < slots; i++)
-		q->ring[i] = (struct ring_row){ .busy = true }; /* a slot that SQL did not show is not ours to write */
+		q->ring[i] = (struct ring_row){ .end = NEVER, .busy = true }; /* a slot that SQL did not show is not ours to write */
 	for (size_t i = 0; i < n; i++) {
-		bool used = rows[i].ours && rows[i].count > 0;
-		q->ring[rows[i].slot] = (struct ring_row){ used ? rows[i].first : 0, used ? rows[i].first + rows[i].count : 0, false };
+		bool ours = rows[i].ours;
+		q->ring[rows[i].slot] = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
 	}
 }
 
@@ -424,7 +480,7 @@ store_failed(struct queue *q, const struct task *t)
 	switch (e->class) {
 	case DB_DATA:
 	case DB_TOO_BIG:
-		if (t->failed != STATEMENT_LEDGER)
+		if (t->failed != STATEMENT_LEDGER && window_rows(w) > 0)
 			bad_rows(q, w, t);
 		else
 			again(q, w);

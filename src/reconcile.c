@@ -12,7 +12,7 @@ plan_reset(struct plan *plan)
 		free(plan->rows[i].dead);
 	}
 	free(plan->rows);
-	*plan = (struct plan){ .oldest = UINT64_MAX };
+	*plan = (struct plan){ .n = 0 };
 }
 
 static int
@@ -36,29 +36,51 @@ add(struct plan *plan, const struct ledger_row *row)
 	}
 }
 
+static int
+by_number(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+	return (*x > *y) - (*x < *y);
+}
+
+/* From which position on does the ring surely remember? Rows of another generation, or never used, show that it was not full yet. */
+static uint64_t
+remembers_from(const struct ledger_row *rows, size_t n)
+{
+	uint64_t *firsts = xcalloc(n + 1, sizeof *firsts), from = 0;
+	size_t ours = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (rows[i].ours)
+			firsts[ours++] = rows[i].first;
+	}
+	if (n > 0 && ours == n) {
+		qsort(firsts, n, sizeof *firsts, by_number);
+		from = firsts[plan_margin(n) - 1];
+	}
+	free(firsts);
+	return from;
+}
+
 enum plan_verdict
 plan_build(struct plan *plan, const struct ledger_row *rows, size_t n, uint64_t settled)
 {
 	plan_reset(plan);
 	plan->rows = xcalloc(n, sizeof *plan->rows);
-	bool full = n > 0;
+	plan->oldest = remembers_from(rows, n);
 	for (size_t i = 0; i < n; i++) {
 		const struct ledger_row *row = &rows[i];
-		if (!row->ours || row->count == 0) {
-			plan->strangers += !row->ours && row->count > 0;
-			full = false;
+		uint64_t end = row->first + row->count;
+		plan->strangers += !row->ours && row->count > 0;
+		if (!row->ours || row->count == 0)
 			continue;
-		}
-		if (row->first < plan->oldest)
-			plan->oldest = row->first;
-		if (row->first + row->count > plan->end)
-			plan->end = row->first + row->count;
-		if (row->first + row->count > settled)
+		if (end > plan->end)
+			plan->end = end;
+		if (end > settled)
 			add(plan, row);
 	}
 	if (plan->n > 0)
 		qsort(plan->rows, plan->n, sizeof *plan->rows, by_position);
-	if (full && settled < plan->oldest)
+	if (settled < plan->oldest)
 		return PLAN_FELL_BACK;
 	return settled > plan->end ? PLAN_SQL_BEHIND : PLAN_OK;
 }

@@ -21,7 +21,7 @@ struct plan_row {
 
 enum plan_verdict {
 	PLAN_OK,
-	PLAN_FELL_BACK,  /* the ring is full and `settled` is before its oldest row: some windows are forgotten. Guess nothing */
+	PLAN_FELL_BACK,  /* the ring is full and `settled` is before what it surely remembers: windows may be forgotten. Guess nothing */
 	PLAN_SQL_BEHIND, /* `settled` is behind the ledger's end: SQL lost committed windows, or the ledger is new */
 };
 
@@ -30,10 +30,18 @@ struct plan {
 	struct plan_row *rows; /* n of them, by position; owned */
 	size_t n;
 	size_t next;           /* the first that the list was not yet held against */
-	uint64_t oldest;       /* smallest first in the ring; UINT64_MAX: none of ours */
+	uint64_t oldest;       /* from this position on the ring surely remembers all; 0: it was never full in this generation */
 	uint64_t end;          /* largest end in the ring; 0: none of ours */
 	size_t strangers;      /* rows of another generation */
 };
+
+/* Of a ring of n rows so many of the oldest may stand before a window that is forgotten already: their transactions were undone, and meanwhile others
+ * overwrote the rows behind them. Never more transactions than this are open at a time, and never fewer rows than this are kept for settled windows. */
+static inline size_t
+plan_margin(size_t n)
+{
+	return n / 4 > 0 ? n / 4 : 1;
+}
 
 /* Builds the plan from all rows of the ring (rows without hashes end before `settled`, or are not ours). Frees what the plan held before. */
 enum plan_verdict plan_build(struct plan *plan, const struct ledger_row *rows, size_t n, uint64_t settled);

@@ -40,10 +40,6 @@ struct command {
 	void *arg;                         /* its first argument */
 	unsigned timeout_s;                /* the server may take so long */
 	size_t budget;                     /* bytes of strings to keep; 0: all */
-	const struct redis_script *script; /* NULL: a plain command */
-	bool loaded;                       /* the whole script has been sent after a NOSCRIPT */
-	int argc;                          /* script: words in `words` */
-	struct buf words;                  /* script: number of keys, keys and arguments as they go over the wire, to be sent again */
 };
 
 struct redis {
@@ -123,7 +119,6 @@ static void
 command_free(struct command *c)
 {
 	ASSERT(list_empty(&c->node));
-	buf_free(&c->words);
 	free(c);
 }
 
@@ -177,19 +172,6 @@ send_words(struct redis *r, struct command *c, int argc, const char *const *word
 	buf_free(&bytes);
 }
 
-/* The short form by its SHA1, or with the whole script, which makes Redis remember it. */
-static void
-send_script(struct redis *r, struct command *c)
-{
-	const char *by_sha[] = { "EVALSHA", c->script->sha }, *whole[] = { "EVAL", c->script->text };
-	struct buf bytes = BUF_INIT;
-	buf_addf(&bytes, "*%d\r\n", 2 + c->argc);
-	add_words(&bytes, 2, c->loaded ? whole : by_sha, NULL);
-	buf_add(&bytes, c->words.data, c->words.len);
-	command_send(r, c, &bytes);
-	buf_free(&bytes);
-}
-
 /* A sentence for the log. What follows "with args" in some errors quotes the command, perhaps a password or a payload. */
 static void
 explain(const struct redis *r, const struct redis_value *error, const char *advice, char why[WHY_MAX])
@@ -204,11 +186,6 @@ static void
 command_answer(struct redis *r, struct command *c, const struct redis_value *reply, struct arena *arena)
 {
 	list_remove(&c->node);
-	if (c->script != NULL && !c->loaded && reply_is_error(reply, "NOSCRIPT")) {
-		c->loaded = true;
-		send_script(r, c);
-		return;
-	}
 	char why[WHY_MAX] = "";
 	const char *advice;
 	enum redis_class class = reply_class(reply, &advice);
@@ -583,23 +560,6 @@ redis_command(struct redis *r, int argc, const char *const *words, const size_t 
 {
 	ASSERT(r->state == LINK_UP && !r->closed);
 	send_words(r, command_new(r, reply, arg, timeout_s, budget), argc, words, lens);
-}
-
-void
-redis_eval(struct redis *r, const struct redis_script *script, int n_keys, int argc, const char *const *words, const size_t *lens,
-    redis_reply_fn *reply, void *arg)
-{
-	ASSERT(r->state == LINK_UP && !r->closed);
-	ASSERT(n_keys >= 0 && n_keys <= argc);
-	ASSERT(strlen(script->sha) == 40);
-	struct command *c = command_new(r, reply, arg, 0, 0);
-	char number[12];
-	snprintf(number, sizeof number, "%d", n_keys);
-	c->script = script;
-	c->argc = argc + 1;
-	add_words(&c->words, 1, &(const char *){ number }, NULL);
-	add_words(&c->words, argc, words, lens);
-	send_script(r, c);
 }
 
 static void

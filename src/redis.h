@@ -46,13 +46,6 @@ struct redis_events {
 	void (*down)(void *arg, enum redis_class class, const char *why);
 };
 
-/* A Lua script that is embedded in the program; see embed.sh. */
-struct redis_script {
-	const char *name; /* of its file, for messages */
-	const char *text; /* source */
-	const char *sha;  /* its SHA1 in hex, made at build time */
-};
-
 struct redis;
 
 /* A link that connects at once and, after a loss, again and again: backoff 100 ms doubling with jitter to 5 s. The config outlives the link.
@@ -66,10 +59,6 @@ bool redis_is_up(const struct redis *redis);
  * `budget`: once the strings of the reply are longer than this together, further ones are dropped (text NULL, len kept), so that memory stays
  * bounded; 0: no bound. A command that is not answered in time closes the link (REDIS_LOST for it and all behind it). */
 void redis_command(struct redis *redis, int argc, const char *const *words, const size_t *lens, unsigned timeout_s, size_t budget,
-    redis_reply_fn *reply, void *arg);
-/* EVALSHA of a script with n_keys keys first in `words`; loads it when Redis has forgotten it (NOSCRIPT) and runs it then: behind what was sent
- * meanwhile, the one exception to answers in the order sent. */
-void redis_eval(struct redis *redis, const struct redis_script *script, int n_keys, int argc, const char *const *words, const size_t *lens,
     redis_reply_fn *reply, void *arg);
 /* The commands under way that were given this `arg` get no answer any more. */
 void redis_forget(struct redis *redis, const void *arg);

@@ -19,11 +19,6 @@
 
 #define WAIT_GRACE_S 10 /* a wait that is answered so much later than asked is a lost link */
 
-static const struct redis_script lease_script = { "lease", lease_lua, LEASE_LUA_SHA1 };
-static const struct redis_script own_script = { "own", own_lua, OWN_LUA_SHA1 };
-static const struct redis_script settle_script = { "settle", settle_lua, SETTLE_LUA_SHA1 };
-static const struct redis_script length_script = { "length", length_lua, LENGTH_LUA_SHA1 };
-static const struct redis_script release_script = { "release", release_lua, RELEASE_LUA_SHA1 };
 
 struct source_list {
 	struct redis *commands; /* borrowed */
@@ -34,6 +29,7 @@ struct source_list {
 	char *dead_key;         /* owned */
 	char *owner;            /* "instance boot"; owned */
 	bool right;             /* the end that is drained */
+	uint64_t settles;       /* sent so far: each may have moved the offsets */
 	struct list requests;   /* struct request: what is not answered yet */
 };
 
@@ -55,7 +51,10 @@ struct request {
 	uint64_t offset;            /* peek: as asked */
 	size_t count;               /* peek: as asked, or fewer in a second try */
 	size_t budget;              /* peek: as asked */
-	bool cut;                   /* peek: this is a second try */
+	bool second;                /* peek: this is a second try */
+	uint64_t settles;           /* peek: the source's, when it was sent */
+	struct source_peek found;   /* peek: what LRANGE brought */
+	struct arena *arena;        /* peek: holds it; one reference */
 };
 
 /* A command that is put together word by word. */
@@ -144,6 +143,7 @@ source_list_free(struct source_list **source)
 	LIST_EACH_SAFE (&s->requests, node, after) {
 		struct request *q = LIST_OWNER(node, struct request, node);
 		redis_forget(q->link, q);
+		arena_unref(&q->arena);
 		free(q);
 	}
 	free(s->key);
@@ -175,10 +175,22 @@ request_end(struct request *q)
 	return copy;
 }
 
-static void
-eval(struct request *q, const struct redis_script *script, int n_keys, struct words *w, redis_reply_fn *answer)
+/* Begins an EVAL with room for n words behind the script and the number of its keys. The whole script each time, not its SHA1: Redis compiles it once
+ * all the same, and no NOSCRIPT can make it run behind what was sent after it. */
+static struct words
+eval_new(const char *script, size_t n_keys, size_t n)
 {
-	redis_eval(q->link, script, n_keys, w->n, w->word, w->len, answer, q);
+	struct words w = words_new(3 + n);
+	add_text(&w, "EVAL");
+	add_text(&w, script);
+	add_number(&w, n_keys);
+	return w;
+}
+
+static void
+eval_send(struct request *q, struct words *w, redis_reply_fn *answer)
+{
+	redis_command(q->link, w->n, w->word, w->len, 0, 0, answer, q);
 	words_free(w);
 }
 
@@ -241,13 +253,13 @@ source_list_lease(struct source_list *s, unsigned ttl_ms, source_lease_fn *done,
 {
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.lease = done;
-	struct words w = words_new(5);
+	struct words w = eval_new(lease_lua, 3, 5);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
 	add_text(&w, s->owner);
 	add_number(&w, ttl_ms);
-	eval(q, &lease_script, 3, &w, lease_answer);
+	eval_send(q, &w, lease_answer);
 }
 
 static void
@@ -273,7 +285,7 @@ source_list_own(struct source_list *s, uint64_t epoch, const char *new_generatio
 	ASSERT(epoch > 0 && new_generation[0] != '\0');
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.own = done;
-	struct words w = words_new(7);
+	struct words w = eval_new(own_lua, 3, 7);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
@@ -281,7 +293,7 @@ source_list_own(struct source_list *s, uint64_t epoch, const char *new_generatio
 	add_number(&w, epoch);
 	add_text(&w, new_generation);
 	add_text(&w, force ? "1" : "0");
-	eval(q, &own_script, 3, &w, own_answer);
+	eval_send(q, &w, own_answer);
 }
 
 static void peek_send(struct request *q);
@@ -293,46 +305,74 @@ peeked(const struct redis_value *reply, bool right, size_t i)
 	return reply->elements[right ? reply->n - 1 - i : i];
 }
 
-/* Asks again for just those items from the offset on that fit the budget, the one that passes it included. */
-static void
+/* Shall a second try bring just those items from the offset on that fit the budget, the one that passes it included? Not when a settle went out
+ * meanwhile: the offset would be another item's. */
+static bool
 peek_fewer(struct request *q, const struct redis_value *reply)
 {
 	size_t n = 0, bytes = 0;
+	if (q->settles != q->source->settles)
+		return false;
 	while (n < reply->n && bytes <= q->budget)
 		bytes += peeked(reply, q->source->right, n++)->len;
 	q->count = n < reply->n ? n : reply->n - 1;
 	q->budget = bytes;
-	q->cut = true;
-	peek_send(q);
+	return true;
+}
+
+/* What LRANGE brought; the epoch's answer comes behind it. */
+static void
+on_range(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+{
+	struct request *q = arg;
+	struct source_peek *found = &q->found;
+	*found = (struct source_peek){ .class = class, .why = why };
+	bool array = class == REDIS_OK && reply->type == REDIS_ARRAY;
+	if (class == REDIS_OK && !array)
+		unexpected(&found->class, &found->why);
+	if (arena != NULL)
+		q->arena = arena_ref(arena);
+	struct source_text *items = array ? arena_alloc(arena, reply->n * sizeof *items) : NULL;
+	for (; array && found->n < reply->n; found->n++) {
+		const struct redis_value *value = peeked(reply, q->source->right, found->n);
+		if (value->text == NULL)
+			break;
+		items[found->n] = (struct source_text){ value->text, value->len };
+	}
+	found->items = items;
+	found->cut = array && (q->second || found->n < reply->n);
+	/* At the right end what comes first, and fills the budget, is what is needed last. */
+	q->second = array && found->n == 0 && reply->n > 1 && peek_fewer(q, reply);
+	if (found->class != REDIS_OK) { /* the sentence is gone when the epoch's answer comes */
+		size_t len = strlen(found->why) + 1;
+		if (q->arena == NULL)
+			q->arena = arena_new();
+		found->why = memcpy(arena_bytes(q->arena, len), found->why, len);
+	}
 }
 
 static void
-peek_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
+on_epoch(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
 {
 	struct request *q = arg;
-	bool right = q->source->right;
-	struct source_peek result = { .class = class, .why = why, .arena = arena };
-	bool array = class == REDIS_OK && reply->type == REDIS_ARRAY;
-	if (class == REDIS_OK && !array)
-		unexpected(&result.class, &result.why);
-	struct source_text *items = array ? arena_alloc(arena, reply->n * sizeof *items) : NULL;
-	for (; array && result.n < reply->n; result.n++) {
-		const struct redis_value *value = peeked(reply, right, result.n);
-		if (value->text == NULL)
-			break;
-		items[result.n] = (struct source_text){ value->text, value->len };
-	}
-	/* At the right end what comes first, and fills the budget, is what is needed last. */
-	if (array && result.n == 0 && reply->n > 1) {
-		peek_fewer(q, reply);
+	(void)arena;
+	if (class == REDIS_OK && q->found.class == REDIS_OK && q->second) {
+		arena_unref(&q->arena);
+		peek_send(q);
 		return;
 	}
 	struct request ended = request_end(q);
-	result.items = items;
-	result.cut = array && (ended.cut || result.n < reply->n);
-	ended.done.peek(ended.arg, &result);
+	struct source_peek *result = &ended.found;
+	if (result->class == REDIS_OK && class != REDIS_OK)
+		*result = (struct source_peek){ .class = class, .why = why };
+	else if (result->class == REDIS_OK && reply->type == REDIS_STRING)
+		result->epoch = strtoull(reply->text, NULL, 10);
+	result->arena = ended.arena;
+	ended.done.peek(ended.arg, result);
+	arena_unref(&ended.arena);
 }
 
+/* The items, and behind them the epoch: one that still is ours says that nobody emptied the list or took it over before the items were read. */
 static void
 peek_send(struct request *q)
 {
@@ -342,8 +382,10 @@ peek_send(struct request *q)
 	ASSERT(q->count > 0 && end < INT64_MAX);
 	snprintf(first, sizeof first, "%s%" PRIu64, s->right ? "-" : "", s->right ? end : q->offset);
 	snprintf(last, sizeof last, "%s%" PRIu64, s->right ? "-" : "", s->right ? q->offset + 1 : end - 1);
-	const char *const words[] = { "LRANGE", s->key, first, last };
-	redis_command(q->link, 4, words, NULL, 0, q->budget, peek_answer, q);
+	const char *const range[] = { "LRANGE", s->key, first, last }, *const epoch[] = { "HGET", s->state_key, "epoch" };
+	q->settles = s->settles;
+	redis_command(q->link, 4, range, NULL, 0, q->budget, on_range, q);
+	redis_command(q->link, 3, epoch, NULL, 0, 0, on_epoch, q);
 }
 
 void
@@ -397,7 +439,8 @@ source_list_settle(struct source_list *s, const struct source_settle *settle, so
 	ASSERT(settle->advance >= settle->remove);
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.settle = done;
-	struct words w = words_new(14 + 4 * settle->n_samples + settle->n_dead);
+	s->settles++;
+	struct words w = eval_new(settle_lua, 4, 14 + 4 * settle->n_samples + settle->n_dead);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
@@ -418,7 +461,7 @@ source_list_settle(struct source_list *s, const struct source_settle *settle, so
 	}
 	for (size_t i = 0; i < settle->n_dead; i++)
 		add_bytes(&w, settle->dead[i].text, settle->dead[i].len);
-	eval(q, &settle_script, 4, &w, settle_answer);
+	eval_send(q, &w, settle_answer);
 }
 
 static void
@@ -436,10 +479,10 @@ source_list_release(struct source_list *s, source_release_fn *done, void *arg)
 {
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.release = done;
-	struct words w = words_new(2);
+	struct words w = eval_new(release_lua, 1, 2);
 	add_text(&w, s->lease_key);
 	add_text(&w, s->owner);
-	eval(q, &release_script, 1, &w, release_answer);
+	eval_send(q, &w, release_answer);
 }
 
 static void
@@ -460,10 +503,10 @@ source_list_length(struct source_list *s, source_length_fn *done, void *arg)
 {
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.length = done;
-	struct words w = words_new(2);
+	struct words w = eval_new(length_lua, 2, 2);
 	add_text(&w, s->key);
 	add_text(&w, s->dead_key);
-	eval(q, &length_script, 2, &w, length_answer);
+	eval_send(q, &w, length_answer);
 }
 
 static void

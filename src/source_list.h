@@ -52,7 +52,8 @@ struct source_peek {
 	const char *why;
 	const struct source_text *items; /* n of them, the one at the offset first; in the arena */
 	size_t n;
-	bool cut;                        /* the budget ended it; else fewer than asked for means the list's end */
+	bool cut;                        /* the budget ended it; else fewer than asked for means the list's end. n is 0 where it must be asked for anew */
+	uint64_t epoch;                  /* that stood in Redis after the reading; 0: none */
 	struct arena *arena;             /* who keeps items takes a reference */
 };
 

@@ -30,7 +30,7 @@ add_value(struct buf *out, double value)
 	if (value >= 0 && value <= EXACT_MAX && floor(value) >= value)
 		buf_addf(out, " %.0f\n", value);
 	else
-		buf_addf(out, " %.9g\n", value);
+		buf_addf(out, " %.15g\n", value);
 }
 
 static void

@@ -4,7 +4,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "buf.h"
 #include "utf8.h"
@@ -36,15 +35,18 @@ text_clean(struct buf *out, const char *text, size_t n)
 void
 text_cell(struct buf *cells, const char *fmt, ...)
 {
-	va_list args;
+	struct buf text = BUF_INIT;
+	va_list args, again;
 	va_start(args, fmt);
-	char *text = NULL;
-	int n = vasprintf(&text, fmt, args);
+	va_copy(again, args);
+	int n = vsnprintf(NULL, 0, fmt, args);
 	va_end(args);
 	ASSERT(n >= 0);
-	text_clean(cells, n == 0 ? "-" : text, n == 0 ? 1 : (size_t)n);
+	vsnprintf(buf_reserve(&text, (size_t)n + 1), (size_t)n + 1, fmt, again);
+	va_end(again);
+	text_clean(cells, n == 0 ? "-" : text.data, n == 0 ? 1 : (size_t)n);
 	buf_addc(cells, '\t');
-	free(text);
+	buf_free(&text);
 }
 
 void

@@ -135,7 +135,10 @@ on_peek(void *arg, const struct source_peek *r)
 	struct item *items = xcalloc(r->n + 1, sizeof *items);
 	for (size_t i = 0; i < r->n; i++)
 		items[i] = (struct item){ r->items[i].text, r->items[i].len };
-	struct peek_answer a = { r->class, r->why, items, (uint32_t)r->n, r->cut, r->arena };
+	struct queue_view v;
+	queue_look(w->queue, &v);
+	struct peek_answer a = { .class = r->class, .why = r->why, .items = items, .n = (uint32_t)r->n, .disowned = r->epoch != v.epoch, .cut = r->cut,
+		.arena = r->arena };
 	queue_peeked(w->queue, clock_ms(), view, &a);
 	free(items);
 }

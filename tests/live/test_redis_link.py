@@ -359,15 +359,6 @@ def test_scripts_come_back_after_a_flush(probe, redis_client):
     assert probe.ask("length")["class"] == "ok"
 
 
-def test_scripts_are_known_by_their_sha(probe, redis_client):
-    own(probe)
-    redis_client.config_resetstat()
-    for _ in range(3):
-        probe.ask("lease", 5000)
-    stats = redis_client.info("commandstats")
-    assert stats["cmdstat_evalsha"]["calls"] == 3 and "cmdstat_eval" not in stats
-
-
 # The list
 
 

@@ -248,7 +248,7 @@ deliver_peek(struct daemon *d, const struct command *c, const char *why)
 	struct arena *arena = arena_new();
 	for (uint32_t i = 0; i < c->n_items; i++)
 		items[i] = (struct item){ w->orders[c->items[i]].text, w->orders[c->items[i]].len };
-	struct peek_answer a = { .class = c->class, .why = why, .items = items, .n = c->n_items, .cut = c->yes, .arena = arena };
+	struct peek_answer a = { .class = c->class, .why = why, .items = items, .n = c->n_items, .disowned = c->disowned, .cut = c->yes, .arena = arena };
 	queue_peeked(d->queue, w->now, c->view, &a);
 	arena_unref(&arena);
 }
@@ -292,22 +292,36 @@ daemon_deliver_command(struct daemon *d)
 	link->n--;
 	link->n_ran--;
 	deliver(d, &c);
-	if (c.class == REDIS_READONLY && d->link != NULL) {
-		redis_orphan(d->world, d->link, true);
-		daemon_link_lost(d);
+	if (c.class == REDIS_READONLY && d->link != NULL)
+		daemon_link_lost(d, true);
+}
+
+/* Some of what was under way is answered so before queue_redis_down(), some is not answered at all. */
+static void
+answer_lost(struct daemon *d, struct link *link)
+{
+	while (link->n > 0) {
+		struct command c = link->commands[link->head];
+		link->head = (link->head + 1) % COMMANDS_MAX;
+		link->n--;
+		c.class = REDIS_LOST;
+		c.n_items = 0;
+		if (chance(d->world, 2) == 0)
+			deliver(d, &c);
 	}
 }
 
 void
-daemon_link_lost(struct daemon *d)
+daemon_link_lost(struct daemon *d, bool late)
 {
 	struct world *w = d->world;
+	struct link link = *d->link;
+	redis_orphan(w, d->link, late);
 	d->link = NULL;
 	d->connect_at = w->now + 1 + delay(w);
 	w->totals->links_lost++;
 	trace(w, "%s: link to Redis lost", d->name);
-	if (d->waiting && chance(w, 2) == 0)
-		queue_woken(d->queue, w->now, false);
+	answer_lost(d, &link);
 	d->waiting = false;
 	queue_redis_down(d->queue, w->now);
 }

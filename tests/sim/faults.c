@@ -9,9 +9,9 @@ often(struct world *w, unsigned rarest)
 {
 	switch (chance(w, 4)) {
 	case 0: return 0;
-	case 1: return rarest / 8 + 2;
-	case 2: return rarest / 3 + 2;
-	default: return rarest;
+	case 1: return rarest / 10 + 2;
+	case 2: return rarest / 2 + 2;
+	default: return rarest * 2;
 	}
 }
 
@@ -21,7 +21,7 @@ choose_limits(struct world *w)
 	struct queue_limits *l = &w->limits;
 	*l = (struct queue_limits){ .batch_rows = 1 + chance(w, BATCH_MAX), .batch_bytes = 10 + chance(w, 60), .max_item_bytes = 100,
 		.sessions = 1 + chance(w, SESSIONS_MAX), .ledger = true, .lease_ms = 1000, .backoff_ms = 20 };
-	l->ledger_rows = 6 + chance(w, RING_MAX - 5);
+	l->ledger_rows = 6 + chance(w, RING_MAX - 5); /* small: history that is forgotten must be met */
 	l->rate = chance(w, 10) == 0 ? 20 + chance(w, 100) : 0;
 	w->dead_max = chance(w, 5) == 0 ? 1 + chance(w, 4) : PUSHES_MAX;
 }
@@ -42,6 +42,7 @@ faults_choose(struct world *w)
 	switch (w->kind) {
 	case KIND_FALL_BACK:
 		f->fall_back = 60 + chance(w, 200);
+		f->snapshot = 5 + chance(w, 80);
 		break;
 	case KIND_FOREIGN:
 		/* Taking items: what was committed and not settled cannot be aligned after a crash; rewriting: what was committed and not settled may come
@@ -109,8 +110,7 @@ lose_link(struct world *w)
 	if (!d->alive || d->link == NULL || d->stalled_until > w->now)
 		return;
 	trace(w, "FAULT %s loses its link", d->name);
-	redis_orphan(w, d->link, true);
-	daemon_link_lost(d);
+	daemon_link_lost(d, true);
 }
 
 static void
@@ -198,7 +198,7 @@ faults_step(struct world *w)
 		if (fault(w, odds[i]))
 			strikes[i](w);
 	}
-	if (w->kind == KIND_FALL_BACK && chance(w, 15) == 0)
+	if (fault(w, f->snapshot))
 		redis_snapshot(w);
 }
 

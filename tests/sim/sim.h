@@ -177,7 +177,7 @@ struct daemon {
 /* What may go wrong in this schedule: 1 in `n` steps; 0: never. */
 struct faults {
 	unsigned crash, stall, stop, link_lost, session_lost, statement, commit_doubt, redis_error, slow;
-	unsigned fall_back, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle;
+	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle;
 };
 
 struct totals {
@@ -249,8 +249,8 @@ void daemon_start(struct daemon *d);
 void daemon_kill(struct daemon *d);
 /* Frees all without any effect on the world. */
 void daemon_clear(struct daemon *d);
-/* Its link is gone. */
-void daemon_link_lost(struct daemon *d);
+/* Its link is gone; `late`: some of what it sent may run yet. */
+void daemon_link_lost(struct daemon *d, bool late);
 /* Its session is gone: the statement under way is answered so. */
 void daemon_session_lost(struct session *s);
 /* Hands the answer over. */

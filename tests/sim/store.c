@@ -206,9 +206,10 @@ drop_links(struct world *w)
 		struct daemon *d = w->links[i].owner;
 		if (!w->links[i].used)
 			continue;
-		redis_orphan(w, &w->links[i], false);
 		if (d != NULL)
-			daemon_link_lost(d);
+			daemon_link_lost(d, false);
+		else
+			redis_orphan(w, &w->links[i], false);
 	}
 }
 

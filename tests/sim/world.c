@@ -279,8 +279,7 @@ act(struct world *w, const struct action *a)
 		queue_woken(d->queue, w->now, fault(w, w->faults.redis_error));
 		break;
 	case ACTION_TIMEOUT:
-		redis_orphan(w, d->link, true);
-		daemon_link_lost(d);
+		daemon_link_lost(d, true);
 		break;
 	}
 }
@@ -355,7 +354,7 @@ run_calm(struct world *w)
 static void
 run(struct world *w)
 {
-	unsigned steps = 50 + chance(w, 500), push_in = 5 + chance(w, 40);
+	unsigned steps = 50 + chance(w, 1500), push_in = 5 + chance(w, 40);
 	for (unsigned i = 0; i < w->n_daemons; i++) {
 		struct daemon *d = &w->daemons[i];
 		*d = (struct daemon){ .world = w, .name = { (char)('a' + i) } };

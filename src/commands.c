@@ -1,0 +1,89 @@
+/* What the subcommands share. */
+#include "commands.h"
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "arena.h"
+#include "buf.h"
+#include "nearest.h"
+
+int
+command_usage(const char *command, const char *fmt, ...)
+{
+	va_list args;
+	va_start(args, fmt);
+	fprintf(stderr, "sluice %s: ", command);
+	vfprintf(stderr, fmt, args);
+	fprintf(stderr, "\nsluice %s --help explains it.\n", command);
+	va_end(args);
+	return EX_USAGE;
+}
+
+static int
+unknown_option(const char *command, const char *word, const struct option *options)
+{
+	struct nearest nearest = { .wanted = word + strspn(word, "-") };
+	struct buf hint = BUF_INIT;
+	for (; options->name != NULL; options++)
+		nearest_offer(&nearest, options->name);
+	nearest_suggest(&nearest, &hint);
+	command_usage(command, "there is no option %s here%s", word, buf_cstr(&hint));
+	buf_free(&hint);
+	return -1;
+}
+
+int
+command_options(int argc, char **argv, const struct option *options, int min, int max)
+{
+	int found;
+	ASSERT(argc > 0 && min <= max);
+	optind = 0; /* starts anew: main() has used getopt too */
+	opterr = 0;
+	while ((found = getopt_long(argc, argv, "", options, NULL)) == 0)
+		;
+	if (found != -1)
+		return unknown_option(argv[0], argv[optind - 1], options);
+	int words = argc - optind;
+	if (words < min || words > max) {
+		command_usage(argv[0], words < min ? "a word is missing" : "there is a word too many: %s", argv[argc - 1]);
+		return -1;
+	}
+	memmove(argv + 1, argv + optind, (size_t)words * sizeof *argv);
+	return words;
+}
+
+static void
+keep_answer(void *arg, enum redis_class class, const struct redis_value *value, struct arena *arena, const char *why)
+{
+	struct command_answer *answer = arg;
+	answer->class = class;
+	answer->value = value;
+	answer->arena = arena == NULL ? NULL : arena_ref(arena);
+	snprintf(answer->why, sizeof answer->why, "%s", why);
+}
+
+void
+command_ask_redis(const struct redis_config *redis, int argc, const char *const *words, const size_t *lens, struct command_answer *answer)
+{
+	*answer = (struct command_answer){ .class = REDIS_LOST };
+	redis_run_once(redis, argc, words, lens, keep_answer, answer);
+	ASSERT(answer->class != REDIS_OK || answer->value != NULL);
+}
+
+void
+command_answer_free(struct command_answer *answer)
+{
+	arena_unref(&answer->arena);
+	answer->value = NULL;
+}
+
+int
+command_redis_status(enum redis_class class)
+{
+	ASSERT(class != REDIS_OK);
+	return class == REDIS_SETUP ? EX_CONFIG : EX_UNAVAILABLE;
+}

@@ -1,0 +1,183 @@
+/* sluice [-c FILE] COMMAND: reads the command line and the configuration, hands over to the command. */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "commands.h"
+#include "config.h"
+#include "daemon.h"
+#include "nearest.h"
+#include "version.h"
+
+#ifndef SYSCONFDIR
+#define SYSCONFDIR "/etc"
+#endif
+#define DEFAULT_FILE SYSCONFDIR "/sluice/sluice.ini"
+
+static const struct command {
+	const char *name;
+	command_fn *run;
+	const char *summary; /* one line of `sluice --help` */
+	const char *usage;   /* behind the name */
+	const char *help;    /* what it does, with an example */
+} commands[] = {
+	{ "run", cmd_run, "drain the queues, in the foreground", "",
+	    "Drains every queue of the configuration into its table until SIGTERM or SIGINT; logs to stderr. A second signal ends it at once.\n"
+	    "SIGUSR1 pauses all queues, SIGUSR2 resumes them.\n\n"
+	    "  sluice -c /etc/sluice/sluice.ini run\n" },
+	{ "check", cmd_check, "look for what is wrong with the configuration and the servers", " [--offline]",
+	    "Reads the configuration, logs in everywhere, compares tables and columns, connections and limits, and says what each queue guarantees.\n"
+	    "One line a finding: ok, warning or error, where, and what to do. Changes nothing. Exit status: 0 without errors, 69 a server cannot be\n"
+	    "reached, 78 something must be corrected.\n\n"
+	    "  --offline  only the configuration, no server\n\n"
+	    "  sluice check\n" },
+	{ "init", cmd_init, "make the ledger tables, or print what an administrator has to do", " [--print]",
+	    "Makes the table sluice_ledger in each database where it is missing.\n\n"
+	    "  --print  makes nothing: prints the statements, the smallest GRANTs and the Redis ACL that sluice needs\n\n"
+	    "  sluice init --print | less\n" },
+	{ "show", cmd_show, "show queues, pools, connections, counters, dead letters or the configuration", " queues|pools|connections|stats|dead|config [--json]",
+	    "Asks the running daemon by its stats port (`listen` in [stats]); `config` only reads the file. No passwords are shown.\n\n"
+	    "  --json  as JSON\n\n"
+	    "  sluice show queues\n" },
+	{ "dead", cmd_dead, "list, show, retry or drop dead letters", " list QUEUE [--json]\n       sluice [-c FILE] dead show|retry|drop QUEUE [INDEX|--all] [--yes]",
+	    "  list   index, position, time and reason of each; not the payload\n"
+	    "  show   reason and payload\n"
+	    "  retry  pushes the payload to the producer's end of the queue and takes the dead letter off its list, in one step\n"
+	    "  drop   takes it off its list; asks first on a terminal\n\n"
+	    "Without INDEX, or with --all: all dead letters of the queue.\n\n"
+	    "  --json  one JSON object a dead letter\n"
+	    "  --yes   does not ask\n\n"
+	    "  sluice dead retry orders 0\n" },
+};
+
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+int
+cmd_run(const struct config *config, int argc, char **argv)
+{
+	static const struct option options[] = { { 0 } };
+	return command_options(argc, argv, options, 0, 0) < 0 ? EX_USAGE : daemon_run(config);
+}
+
+static void
+print_help(void)
+{
+	printf("usage: sluice [-c FILE] COMMAND [ARGUMENT]...\n"
+	       "Drains Redis lists into PostgreSQL, MySQL or MariaDB tables, exactly once.\n\n");
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		printf("  %-6s  %s\n", commands[i].name, commands[i].summary);
+	printf("\n  -c, --config FILE  the configuration, default " DEFAULT_FILE "\n"
+	       "  -h, --help         this text; sluice COMMAND --help explains a command\n"
+	       "  -V, --version      the version\n");
+}
+
+static const struct command *
+find_command(const char *name)
+{
+	struct nearest nearest = { .wanted = name };
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+		nearest_offer(&nearest, commands[i].name);
+	}
+	struct buf hint = BUF_INIT;
+	nearest_suggest(&nearest, &hint);
+	fprintf(stderr, "sluice: there is no command \"%s\"%s\nsluice --help lists them.\n", name, buf_cstr(&hint));
+	buf_free(&hint);
+	return NULL;
+}
+
+static bool
+wants_help(int argc, char **argv)
+{
+	bool help = false;
+	for (int i = 1; i < argc; i++)
+		help = help || strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0;
+	return help;
+}
+
+static int
+run_command(const char *file, int argc, char **argv)
+{
+	const struct command *command = find_command(argv[0]);
+	if (command == NULL)
+		return EX_USAGE;
+	if (wants_help(argc, argv)) {
+		printf("usage: sluice [-c FILE] %s%s\n%s", command->name, command->usage, command->help);
+		return EX_OK;
+	}
+	struct buf errors = BUF_INIT;
+	struct config *config = config_read(file, &errors);
+	if (config == NULL) {
+		fputs(buf_cstr(&errors), stderr);
+		buf_free(&errors);
+		return EX_CONFIG;
+	}
+	buf_free(&errors);
+	int status = command->run(config, argc, argv);
+	config_free(&config);
+	return status;
+}
+
+/* A standard file that is closed would become the next socket, and our words its data. What stands in here refuses them. */
+static void
+hold_standard_files(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			_exit(EX_OSERR);
+	}
+}
+
+/* Output that got lost is an error, whatever else went well. */
+static int
+end_output(int status)
+{
+	bool failed = ferror(stdout) != 0;
+	if (fclose(stdout) == 0 && !failed)
+		return status;
+	fprintf(stderr, "sluice: the output could not be written: %s\n", strerror(errno));
+	return status == EX_OK ? EX_SOFTWARE : status;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ 0 },
+	};
+	const char *file = DEFAULT_FILE;
+	hold_standard_files();
+	signal(SIGPIPE, SIG_IGN);
+	for (int option; (option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1;) {
+		switch (option) {
+		case 'c':
+			file = optarg;
+			break;
+		case 'h':
+			print_help();
+			return end_output(EX_OK);
+		case 'V':
+			puts("sluice " PACKAGE_VERSION);
+			return end_output(EX_OK);
+		default:
+			fputs("sluice --help shows what there is.\n", stderr);
+			return EX_USAGE;
+		}
+	}
+	if (optind == argc) {
+		fputs("sluice: a command is missing; sluice --help lists them.\n", stderr);
+		return EX_USAGE;
+	}
+	return end_output(run_command(file, argc - optind, argv + optind));
+}

@@ -1,0 +1,102 @@
+/* The ledger's plan, the alignment with a list that others changed, and the age of an order. */
+#include "reconcile.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "age.h"
+
+static const uint64_t hashes[] = { 11, 12, 13, 14, 15, 16, 17, 18 };
+
+static struct ledger_row
+row(uint32_t slot, uint64_t first, uint32_t count)
+{
+	return (struct ledger_row){ .slot = slot, .ours = true, .first = first, .count = count, .hashes = hashes, .dead = "" };
+}
+
+static void
+plan_is_ordered_and_begins_at_settled(void **state)
+{
+	(void)state;
+	struct plan plan = { 0 };
+	struct ledger_row rows[] = { row(0, 20, 5), row(1, 0, 5), row(2, 10, 5), row(3, 0, 0) };
+	rows[1].hashes = NULL;
+	assert_int_equal(plan_build(&plan, rows, 4, 12), PLAN_OK);
+	assert_int_equal(plan.n, 2); /* the one that 12 lies in, and the later one */
+	assert_int_equal(plan_row(&plan)->slot, 2);
+	plan.next++;
+	assert_int_equal(plan_row(&plan)->slot, 0);
+	plan.next++;
+	assert_null(plan_row(&plan));
+	assert_int_equal(plan.end, 25);
+	plan_reset(&plan);
+}
+
+static void
+plan_tells_what_is_wrong(void **state)
+{
+	(void)state;
+	struct plan plan = { 0 };
+	struct ledger_row rows[] = { row(0, 20, 5), row(1, 25, 5) };
+	assert_int_equal(plan_build(&plan, rows, 2, 19), PLAN_FELL_BACK);
+	assert_int_equal(plan_build(&plan, rows, 2, 20), PLAN_OK);
+	assert_int_equal(plan_build(&plan, rows, 2, 31), PLAN_SQL_BEHIND);
+	rows[1].count = 0; /* cut: it holds nothing, but the ring was full once */
+	assert_int_equal(plan_build(&plan, rows, 2, 19), PLAN_FELL_BACK);
+	rows[1] = row(1, 0, 0);
+	rows[1].ours = false; /* never written: nothing was ever forgotten */
+	assert_int_equal(plan_build(&plan, rows, 2, 19), PLAN_OK);
+	rows[1].count = 5;
+	assert_int_equal(plan_build(&plan, rows, 2, 19), PLAN_OK);
+	assert_int_equal(plan.strangers, 1);
+	plan_reset(&plan);
+}
+
+static void
+alignment(void **state)
+{
+	(void)state;
+	size_t shift;
+	const uint64_t strange[] = { 1, 2, 11, 12, 13, 14 }, other[] = { 1, 2, 3, 4, 5, 6 };
+	assert_int_equal(align(hashes, 8, true, hashes, 5, &shift), ALIGN_SAME);
+	assert_int_equal(align(hashes + 3, 5, true, hashes, 6, &shift), ALIGN_GONE);
+	assert_int_equal(shift, 3);
+	assert_int_equal(align(strange, 6, true, hashes, 4, &shift), ALIGN_NEW);
+	assert_int_equal(shift, 2);
+	assert_int_equal(align(NULL, 0, true, hashes, 4, &shift), ALIGN_GONE);
+	assert_int_equal(shift, 4);
+	assert_int_equal(align(other, 6, true, hashes, 4, &shift), ALIGN_NONE);
+	assert_int_equal(align(hashes, 8, true, hashes, 0, &shift), ALIGN_SAME);
+}
+
+static void
+age_without_timestamps(void **state)
+{
+	(void)state;
+	struct age age = { .n = 0 };
+	age_note(&age, 1000, 0, 10);
+	age_note(&age, 2000, 0, 20);
+	age_note(&age, 5000, 5, 20);
+	assert_true(age_of(&age, 9000, 5) > 7.9 && age_of(&age, 9000, 5) < 8.1);  /* item 5 was there at 1 s */
+	assert_true(age_of(&age, 9000, 12) > 6.9 && age_of(&age, 9000, 12) < 7.1); /* item 12 came by 2 s */
+	assert_true(age_of(&age, 9000, 100) < 0.001);
+	for (uint64_t i = 0; i < 5 * AGE_MARKS; i++)
+		age_note(&age, 10000 + i, 5, 30 + i);
+	assert_true(age_of(&age, 20000, 5) > 10); /* however many marks: old times get coarser, not forgotten */
+	age_note(&age, 20000, 0, 1);
+	assert_int_equal(age.n, 1); /* positions started anew */
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plan_is_ordered_and_begins_at_settled),
+		cmocka_unit_test(plan_tells_what_is_wrong),
+		cmocka_unit_test(alignment),
+		cmocka_unit_test(age_without_timestamps),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
