@@ -12,18 +12,15 @@ buf_free(struct buf *b)
 	*b = (struct buf)BUF_INIT;
 }
 
-char *
-buf_reserve(struct buf *b, size_t n)
+void
+buf_grow(struct buf *b, size_t n)
 {
 	ASSERT(n <= SIZE_MAX / 4 && b->len <= SIZE_MAX / 4);
-	if (b->cap - b->len < n) {
-		size_t cap = b->cap < 64 ? 64 : b->cap;
-		while (cap - b->len < n)
-			cap *= 2;
-		b->data = xrealloc(b->data, cap);
-		b->cap = cap;
-	}
-	return b->data + b->len;
+	size_t cap = b->cap < 64 ? 64 : b->cap;
+	while (cap - b->len < n)
+		cap *= 2;
+	b->data = xrealloc(b->data, cap);
+	b->cap = cap;
 }
 
 void

@@ -18,8 +18,8 @@ struct buf {
 
 /* Frees the bytes; the buffer is empty and usable again. */
 void buf_free(struct buf *b);
-/* Makes room for n more bytes and returns where they go; the caller then adds to b->len what it wrote. */
-char *buf_reserve(struct buf *b, size_t n);
+/* Moves the bytes to where n more have room. For buf_reserve(). */
+void buf_grow(struct buf *b, size_t n);
 /* printf at the end. */
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* Appends a double-quoted JSON string with everything escaped that RFC 8259 wants escaped; bytes must be valid UTF-8. */
@@ -28,6 +28,15 @@ void buf_add_json(struct buf *b, const char *s, size_t n);
 void buf_add_hex(struct buf *b, const void *bytes, size_t n);
 /* NUL-terminated view of the bytes, valid until the next change; the NUL does not count in len. */
 const char *buf_cstr(struct buf *b);
+
+/* Makes room for n more bytes and returns where they go; the caller then adds to b->len what it wrote. */
+static inline char *
+buf_reserve(struct buf *b, size_t n)
+{
+	if (b->cap - b->len < n)
+		buf_grow(b, n);
+	return b->data + b->len;
+}
 
 /* Forgets the content, keeps the memory. */
 static inline void

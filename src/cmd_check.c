@@ -89,8 +89,8 @@ check_version(struct check *c, const char *version)
 	if (sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 2)))
 		finding(c, LEVEL_OK, "redis", "reachable, version %.*s", len, version);
 	else
-		finding(c, LEVEL_WARNING, "redis", "version %.*s cannot wait for an item without taking it, so that idle queues are polled: use 6.2 or later", len,
-		    version);
+		finding(c, LEVEL_WARNING, "redis",
+		    "version %.*s cannot wait for an item without taking it, so that idle queues are polled: use 6.2 or later", len, version);
 }
 
 static void
@@ -201,6 +201,7 @@ static unsigned
 pools_on_server(const struct config *config, const struct database_config *database)
 {
 	unsigned sum = 0;
+	ASSERT(database->host != NULL);
 	for (size_t i = 0; i < config->n_databases; i++) {
 		const struct database_config *other = &config->databases[i];
 		if (other->driver == database->driver && other->port == database->port && strcmp(other->host, database->host) == 0)
@@ -229,6 +230,7 @@ on_server(void *arg, const struct db_result *r)
 	}
 	ASSERT(r->rows == 1 && r->columns == 5);
 	const char *const *v = r->values;
+	ASSERT(v[0] != NULL && v[1] != NULL && v[2] != NULL && v[3] != NULL && v[4] != NULL);
 	unsigned wanted = pools_on_server(a->check->config, a->database), most = (unsigned)strtoul(v[2], NULL, 10);
 	a->ok = true;
 	a->ledger = strcmp(v[3], "0") != 0;
@@ -238,8 +240,8 @@ on_server(void *arg, const struct db_result *r)
 	if (strcmp(v[1], "1") != 0)
 		finding(a->check, LEVEL_ERROR, a->where, "the server is too old: use PostgreSQL 12 or later");
 	if (wanted > most)
-		finding(a->check, LEVEL_ERROR, a->where, "all pools on this server want %u connections, and it has %u for users: lower pool_size, or raise max_connections",
-		    wanted, most);
+		finding(a->check, LEVEL_ERROR, a->where,
+		    "all pools on this server want %u connections, and it has %u for users: lower pool_size, or raise max_connections", wanted, most);
 	else
 		finding(a->check, LEVEL_OK, a->where, "%u connections of %u on this server", wanted, most);
 }
@@ -304,6 +306,7 @@ check_database(struct check *c, size_t i)
 static void
 write_probe(const struct mapping *mapping, struct buf *sql)
 {
+	ASSERT(mapping->n_columns > 0);
 	buf_addf(sql, "EXPLAIN INSERT INTO %s (", mapping->table_quoted);
 	for (size_t i = 0; i < mapping->n_columns; i++)
 		buf_addf(sql, "%s%s", i == 0 ? "" : ",", mapping->columns[i].quoted);
@@ -318,6 +321,7 @@ on_table(void *arg, const struct db_result *r)
 {
 	struct asking *a = arg;
 	struct buf why = BUF_INIT;
+	ASSERT(a->queue != NULL && a->probe.len == 0);
 	if (r->error.class != DB_OK) {
 		sql_error(a, &r->error);
 		return;
@@ -330,7 +334,8 @@ on_table(void *arg, const struct db_result *r)
 	else
 		write_probe(mapping, &a->probe);
 	if (mapping != NULL && !table->transactional)
-		finding(a->check, LEVEL_WARNING, a->where, "the engine %s knows no transactions: part of a batch may stay when it fails", table->engine);
+		finding(a->check, LEVEL_WARNING, a->where, "the engine %s knows no transactions: part of a batch may stay when it fails",
+		    table->engine);
 	mapping_free(&mapping);
 	table_free(&table);
 	buf_free(&why);
@@ -352,6 +357,7 @@ say_guarantee(const struct asking *a)
 {
 	const struct queue_config *queue = a->queue;
 	const char *losing = a->check->losing;
+	ASSERT(a->ok);
 	const char *rest = losing == NULL ? "what Redis may lose when it is killed is not known here" : losing;
 	if (queue->ledger == SWITCH_ON)
 		finding(a->check, LEVEL_OK, a->where, "exactly once: each order that Redis holds reaches %s once%s%s", queue->table, *rest == '\0' ? "" : "; ", rest);

@@ -69,6 +69,7 @@ read_letter(struct dead *d, const struct redis_value *text)
 {
 	struct letter letter = { .text = text };
 	struct json_value *f = letter.fields;
+	ASSERT(text->text != NULL); /* nothing is dropped where no budget was given */
 	if (json_read(d->reader, d->paths, text->text, text->len, false, f, NULL) != JSON_OK) {
 		memset(f, 0, sizeof letter.fields);
 		return letter;
@@ -122,6 +123,7 @@ limit_count(struct dead *d)
 	const char *const words[] = { "LLEN", d->queue->dead_letter };
 	if (!ask(d, 2, words, NULL, REDIS_INTEGER, &answer))
 		return false;
+	ASSERT(answer.value->integer >= 0);
 	uint64_t length = (uint64_t)answer.value->integer;
 	command_answer_free(&answer);
 	if (d->count == 1 && d->first >= length) {
@@ -289,6 +291,7 @@ step_add(struct step *s, const char *text, size_t len)
 static void
 step_begin(struct step *s, const struct dead *d, const char *index, bool retry)
 {
+	ASSERT(!retry || d->queue->list_key != NULL);
 	const char *push = !retry ? "" : d->queue->pop == POP_RIGHT ? "LPUSH" : "RPUSH";
 	const char *const words[STEP_HEAD] = { "EVAL", dead_lua, "2", d->queue->dead_letter, d->queue->list_key, index, push };
 	*s = (struct step){ .payloads = arena_new() };
@@ -311,6 +314,7 @@ take(struct dead *d, uint64_t index, const struct redis_value *page, size_t i, b
 	struct step *s = xmalloc(sizeof *s);
 	struct command_answer answer;
 	size_t n = 0;
+	ASSERT(i < page->n && page->n <= PAGE_ITEMS);
 	snprintf(first, sizeof first, "%" PRIu64, index);
 	step_begin(s, d, first, retry);
 	for (; i + n < page->n && s->bytes < STEP_BYTES; n++) {
@@ -357,6 +361,7 @@ take_all(struct dead *d, bool retry)
 			}
 			i += n;
 		}
+		ASSERT(page.value->n <= d->count);
 		d->count = page.value->n == 0 ? 0 : d->count - page.value->n;
 		command_answer_free(&page);
 	}
@@ -383,7 +388,7 @@ confirmed(const struct dead *d)
 	char answer[8] = "";
 	if (d->yes || !isatty(STDIN_FILENO) || d->count == 0)
 		return true;
-	printf("Drop %" PRIu64 " of the dead letters in %s for ever? [y/N] ", d->count, d->queue->dead_letter);
+	printf("Drop %" PRIu64 " dead letters from %s for ever? [y/N] ", d->count, d->queue->dead_letter);
 	fflush(stdout);
 	return fgets(answer, sizeof answer, stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
 }

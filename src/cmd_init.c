@@ -86,6 +86,7 @@ table_rights(int driver, int mode)
 		[DRIVER_POSTGRESQL] = { [MODE_INSERT] = "INSERT", [MODE_IGNORE] = "SELECT, INSERT", [MODE_UPSERT] = "SELECT, INSERT, UPDATE" },
 		[DRIVER_MYSQL] = { [MODE_INSERT] = "SELECT, INSERT", [MODE_IGNORE] = "SELECT, INSERT, UPDATE", [MODE_UPSERT] = "SELECT, INSERT, UPDATE" },
 	};
+	ASSERT(driver == DRIVER_POSTGRESQL || driver == DRIVER_MYSQL);
 	ASSERT(mode >= MODE_INSERT && mode <= MODE_UPSERT);
 	return rights[driver][mode];
 }
@@ -139,6 +140,7 @@ static void
 add_queue(const struct queue_config *queue, struct buf *out)
 {
 	const struct database_config *database = queue->target;
+	ASSERT(database != NULL && queue->table != NULL);
 	bool pg = database->driver == DRIVER_POSTGRESQL;
 	const char *dot = strchr(queue->table, '.');
 	char *schema = schema_of(queue->table, pg ? "public" : database->dbname);
@@ -216,6 +218,7 @@ static void
 add_keys(struct buf *out, const struct queue_config *queue)
 {
 	const char *open = strchr(queue->list_key, '{'), *close = open == NULL ? NULL : strchr(open, '}');
+	ASSERT(queue->list_key[0] != '\0');
 	bool tagged = close != NULL && close > open + 1;
 	struct buf companions = BUF_INIT;
 	buf_addf(&companions, tagged ? "%s:" : "{%s}:", queue->list_key);

@@ -53,6 +53,7 @@ print_member(struct buf *text, const char *member)
 	struct json_reader *reader = json_reader_new();
 	struct json_paths *paths = json_paths_new(list, 1);
 	struct json_value value;
+	ASSERT(member != NULL);
 	memset(buf_reserve(text, ARENA_PADDING), 0, ARENA_PADDING);
 	bool found = json_read(reader, paths, text->data, text->len, false, &value, NULL) == JSON_OK && value.kind != JSON_ABSENT;
 	if (found)
@@ -80,7 +81,8 @@ show_view(const struct config *config, const struct view *view, bool json)
 		fprintf(stderr, "sluice show: nobody answers at %s: does `sluice run` run here, with this `listen`?\n", listen);
 		status = EX_UNAVAILABLE;
 	} else if (answered != 200 || (json && view->member != NULL && !print_member(&body, view->member))) {
-		fprintf(stderr, "sluice show: %s gives an answer that is not sluice's (status %d): does another version, or program, listen there?\n", listen, answered);
+		fprintf(stderr, "sluice show: %s gives an answer that is not sluice's (status %d): does another version, or program, listen there?\n",
+		    listen, answered);
 		status = EX_UNAVAILABLE;
 	} else if (!json || view->member == NULL) {
 		print(body.data, body.len);

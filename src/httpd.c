@@ -59,8 +59,10 @@ address_read(const char *listen)
 	const char *colon = strrchr(listen, ':');
 	ASSERT(colon != NULL && (size_t)(colon - listen) < sizeof a.host);
 	bool bracketed = listen[0] == '[';
+	ASSERT(!bracketed || (colon > listen + 1 && colon[-1] == ']'));
 	memcpy(a.host, listen + bracketed, (size_t)(colon - listen) - (bracketed ? 2 : 0));
 	a.port = (uint16_t)strtoul(colon + 1, NULL, 10);
+	ASSERT(a.port > 0);
 	return a;
 }
 
@@ -72,6 +74,7 @@ look_after(struct httpd *h)
 {
 	uint64_t now = clock_ms();
 	size_t left = 0;
+	ASSERT(h->n_visitors <= VISITORS_MAX);
 	for (size_t i = 0; i < h->n_visitors; i++) {
 		struct visitor *v = &h->visitors[i];
 		bufferevent_event_cb on_event = NULL;
@@ -112,6 +115,7 @@ on_connection(struct event_base *base, void *arg)
 	struct bufferevent *link = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
 	if (link == NULL || h->n_visitors == VISITORS_MAX)
 		return link;
+	ASSERT(h->n_visitors < VISITORS_MAX);
 	bufferevent_incref(link);
 	h->visitors[h->n_visitors++] = (struct visitor){ link, clock_ms() + VISIT_MS };
 	if (h->n_visitors == VISITORS_MAX)
@@ -212,6 +216,7 @@ reply(struct evhttp_request *request, int status, const char *type, struct buf *
 {
 	struct evkeyvalq *out = evhttp_request_get_output_headers(request);
 	char length[24];
+	ASSERT(type[0] != '\0');
 	if (body->len == 0)
 		buf_addf(body, "%s\n", reason_of(status));
 	for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
@@ -363,6 +368,7 @@ static void
 on_answer(struct evhttp_request *request, void *arg)
 {
 	struct visit *visit = arg;
+	ASSERT(visit->status == 0);
 	event_base_loopbreak(visit->base);
 	if (request == NULL)
 		return;

@@ -42,11 +42,13 @@ static const struct command {
 	    "Makes the table sluice_ledger in each database where it is missing.\n\n"
 	    "  --print  makes nothing: prints the statements, the smallest GRANTs and the Redis ACL that sluice needs\n\n"
 	    "  sluice init --print | less\n" },
-	{ "show", cmd_show, "show queues, pools, connections, counters, dead letters or the configuration", " queues|pools|connections|stats|dead|config [--json]",
+	{ "show", cmd_show, "show queues, pools, connections, counters, dead letters or the configuration",
+	    " queues|pools|connections|stats|dead|config [--json]",
 	    "Asks the running daemon by its stats port (`listen` in [stats]); `config` only reads the file. No passwords are shown.\n\n"
 	    "  --json  as JSON\n\n"
 	    "  sluice show queues\n" },
-	{ "dead", cmd_dead, "list, show, retry or drop dead letters", " list QUEUE [--json]\n       sluice [-c FILE] dead show|retry|drop QUEUE [INDEX|--all] [--yes]",
+	{ "dead", cmd_dead, "list, show, retry or drop dead letters",
+	    " list QUEUE [--json]\n       sluice [-c FILE] dead show|retry|drop QUEUE [INDEX|--all] [--yes]",
 	    "  list   index, position, time and reason of each; not the payload\n"
 	    "  show   reason and payload\n"
 	    "  retry  pushes the payload to the producer's end of the queue and takes the dead letter off its list, in one step\n"
@@ -109,6 +111,7 @@ run_command(const char *file, int argc, char **argv)
 	const struct command *command = find_command(argv[0]);
 	if (command == NULL)
 		return EX_USAGE;
+	ASSERT(command->run != NULL && argc > 0);
 	if (wants_help(argc, argv)) {
 		printf("usage: sluice [-c FILE] %s%s\n%s", command->name, command->usage, command->help);
 		return EX_OK;

@@ -9,7 +9,7 @@
 #include "daemon.h"
 #include "stats_private.h"
 
-static const char *const states[] = { "standby", "prepare", "raise", "own", "recall", "drain", "stopped", "paused", "blocked" };
+static const char *const blocked_states[] = { "paused", "blocked" }; /* behind those of enum queue_state */
 static const char *const blocks[] = {
 	[BLOCK_NONE] = "none", [BLOCK_RETRY] = "retry", [BLOCK_SETUP] = "setup", [BLOCK_DEAD_FULL] = "dead letters full",
 	[BLOCK_HISTORY] = "history", [BLOCK_OPERATOR] = "operator",
@@ -23,7 +23,10 @@ static const char *const session_states[] = {
 const char *
 stats_state(size_t i)
 {
-	return i < LENGTH(states) ? states[i] : NULL;
+	if (i <= QUEUE_STOPPED)
+		return queue_state_name((enum queue_state)i);
+	i -= QUEUE_STOPPED + 1;
+	return i < LENGTH(blocked_states) ? blocked_states[i] : NULL;
 }
 
 const char *
@@ -61,7 +64,7 @@ state_of(const struct queue_view *q)
 {
 	if (q->block == BLOCK_NONE)
 		return queue_state_name(q->state);
-	return q->block == BLOCK_OPERATOR ? "paused" : "blocked";
+	return blocked_states[q->block != BLOCK_OPERATOR];
 }
 
 /* What would have to be faster, or to change, for the queue to go faster. */
@@ -69,6 +72,7 @@ static const char *
 bound_by(const struct stats_queue *s)
 {
 	const struct queue_config *config = s->worker.config;
+	ASSERT(pool_config(s->pool) == config->target);
 	const struct queue_view *q = &s->queue;
 	unsigned size = pool_config(s->pool)->pool_size;
 	unsigned most = config->max_batches > 0 && config->max_batches < size ? config->max_batches : size;
@@ -100,6 +104,7 @@ stats_look(const struct daemon_view *daemon)
 	for (size_t i = 0; i < s.n_queues; i++) {
 		struct stats_queue *queue = &s.queues[i];
 		worker_look(daemon->workers[i], &queue->worker, &queue->queue);
+		ASSERT(queue->worker.config != NULL && queue->queue.counters != NULL && queue->queue.reason != NULL && queue->worker.redis_why != NULL);
 		size_t database = (size_t)(queue->worker.config->target - daemon->config->databases);
 		ASSERT(database < daemon->n_pools);
 		queue->pool = daemon->pools[database];
@@ -116,6 +121,7 @@ stats_look(const struct daemon_view *daemon)
 void
 stats_end(struct stats *stats)
 {
+	ASSERT(stats->queues != NULL);
 	free(stats->queues);
 	stats->queues = NULL;
 }

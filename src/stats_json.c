@@ -15,7 +15,7 @@
 static void
 add_key(struct buf *out, const char *key)
 {
-	ASSERT(out->len > 0);
+	ASSERT(out->len > 0 && out->data[out->len - 1] != '[');
 	if (out->data[out->len - 1] != '{')
 		buf_addc(out, ',');
 	buf_addf(out, "\"%s\":", key);
@@ -57,6 +57,7 @@ add_bool(struct buf *out, const char *key, bool truth)
 static void
 open_element(struct buf *out)
 {
+	ASSERT(out->len > 0 && out->data[out->len - 1] != '{');
 	if (out->data[out->len - 1] != '[')
 		buf_addc(out, ',');
 	buf_addc(out, '{');
@@ -111,6 +112,7 @@ add_queue(struct buf *out, const struct stats_queue *q)
 static void
 add_connection(struct buf *out, const struct pool *pool, const struct session *session)
 {
+	ASSERT(session->state != SESSION_BUSY || session->client != NULL);
 	open_element(out);
 	add_text(out, "state", stats_session_state(session->state));
 	add_seconds(out, "since_s", (double)(clock_ms() - session->since_ms) / 1000);

@@ -21,6 +21,7 @@
 static void
 family(struct buf *out, const char *name, const char *type, const char *help)
 {
+	ASSERT(help[strcspn(help, "\\\n")] == '\0');
 	buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
@@ -55,6 +56,7 @@ sample(struct buf *out, const char *name, double value, ...)
 	const char *label;
 	char before = '{';
 	va_list labels;
+	ASSERT(name[0] != '\0' && name[strcspn(name, " {}\"")] == '\0');
 	buf_adds(out, name);
 	va_start(labels, value);
 	while ((label = va_arg(labels, const char *)) != NULL) {
@@ -132,6 +134,7 @@ histogram(struct buf *out, const char *name, const char *queue, const struct his
 	char part[80], bound[32];
 	uint64_t count = 0;
 	ASSERT(h->bounds != NULL);
+	ASSERT(strlen(name) + sizeof "_bucket" <= sizeof part);
 	snprintf(part, sizeof part, "%s_bucket", name);
 	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++) {
 		ASSERT(i == 0 || i == HISTOGRAM_BUCKETS || h->bounds[i - 1] < h->bounds[i]);
@@ -164,6 +167,7 @@ queue_histograms(const struct stats *s, struct buf *out)
 static void
 pools(const struct daemon_view *daemon, struct buf *out)
 {
+	ASSERT(daemon->n_pools == daemon->config->n_databases);
 	family(out, "sluice_pool_size", "gauge", "connections that the pool keeps");
 	for (size_t i = 0; i < daemon->n_pools; i++)
 		sample(out, "sluice_pool_size", pool_config(daemon->pools[i])->pool_size, "database", pool_config(daemon->pools[i])->name, NULL);

@@ -16,6 +16,7 @@
 static void
 time_cell(struct buf *cells, double seconds)
 {
+	ASSERT(seconds >= 0);
 	if (seconds < 100)
 		text_cell(cells, "%.1f s", seconds);
 	else if (seconds < 6000)
@@ -79,6 +80,7 @@ connections(const struct stats *s, struct buf *cells)
 		const struct pool *pool = s->daemon->pools[i];
 		for (size_t j = 0; j < pool_config(pool)->pool_size; j++) {
 			const struct session *session = pool_session(pool, j);
+			ASSERT(session->pool == pool);
 			text_cell(cells, "%s", pool_config(pool)->name);
 			text_cell(cells, "%s", stats_session_state(session->state));
 			time_cell(cells, (double)(clock_ms() - session->since_ms) / 1000);

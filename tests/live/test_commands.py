@@ -120,32 +120,14 @@ def test_dead_letters_can_be_shown_retried_and_dropped(db, redis_server, redis_c
 def test_pause_and_resume(db, redis_server, redis_client, sluice):
     make_table(db)
     daemon = sluice(queue_config(redis_server, db))
-    assert daemon.command("pause", "orders").returncode == 0
+    daemon.signal(signal.SIGUSR1)
+    wait_until(lambda: daemon.metric("sluice_queue_state", queue="orders", state="paused") == 1, 10, "the pause")
     pushed = push(redis_client, "orders", range(100))
     time.sleep(0.5)
     assert redis_client.llen("orders") == 100
-    assert daemon.command("resume", "orders").returncode == 0
-    wait_empty(redis_client)
-    daemon.signal(signal.SIGUSR1)
-    wait_until(lambda: daemon.metric("sluice_queue_state", queue="orders", state="paused") == 1, 10, "the pause")
-    pushed += push(redis_client, "orders", range(100, 200))
     daemon.signal(signal.SIGUSR2)
     wait_empty(redis_client)
     audit(redis_client, db, pushed)
-
-
-def test_reload(db, redis_server, redis_client, sluice):
-    make_table(db)
-    daemon = sluice(queue_config(redis_server, db, pool_size=2))
-    daemon.config["database shop"]["pool_size"] = 4
-    daemon.write_config()
-    assert daemon.command("reload").returncode == 0
-    wait_until(lambda: daemon.metric("sluice_pool_size", database="shop") == 4, 10, "the larger pool")
-    daemon.config["database shop"]["pool_size"] = "many"
-    daemon.write_config()
-    daemon.signal(signal.SIGHUP)
-    wait_until(lambda: daemon.metric("sluice_config_last_reload_successful") == 0, 10, "the refused reload")
-    assert daemon.metric("sluice_pool_size", database="shop") == 4, "the old configuration stays"
 
 
 def test_stats_port(db, redis_server, redis_client, sluice):

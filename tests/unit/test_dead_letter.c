@@ -65,7 +65,8 @@ test_whole(void **state)
 	(void)state;
 	struct buf letter = BUF_INIT;
 	write_letter(&letter, DRIVER_POSTGRESQL, "{\"id\":1", 7, &plain);
-	assert_string_equal(buf_cstr(&letter), "{\"queue\":\"orders\",\"payload\":\"{\\\"id\\\":1\",\"error\":{\"class\":\"message\",\"message\":\"not JSON\"},"
+	assert_string_equal(buf_cstr(&letter),
+	    "{\"queue\":\"orders\",\"payload\":\"{\\\"id\\\":1\",\"error\":{\"class\":\"message\",\"message\":\"not JSON\"},"
 	    "\"position\":42,\"instance\":\"host-1\",\"at\":\"2024-05-06T07:08:09.123Z\"}");
 	buf_free(&letter);
 }
