@@ -360,7 +360,8 @@ say_guarantee(const struct asking *a)
 	ASSERT(a->ok);
 	const char *rest = losing == NULL ? "what Redis may lose when it is killed is not known here" : losing;
 	if (queue->ledger == SWITCH_ON)
-		finding(a->check, LEVEL_OK, a->where, "exactly once: each order that Redis holds reaches %s once%s%s", queue->table, *rest == '\0' ? "" : "; ", rest);
+		finding(a->check, LEVEL_OK, a->where, "exactly once: each order that Redis holds reaches %s once%s%s", queue->table,
+		    *rest == '\0' ? "" : "; ", rest);
 	else
 		finding(a->check, LEVEL_OK, a->where, "at least once because ledger = off: after a crash some orders may reach %s twice%s%s", queue->table,
 		    *rest == '\0' ? "" : "; ", rest);

@@ -1,0 +1,226 @@
+"""Several queues on one pool, and a pool that others share the server with: nobody starves, no limit is exceeded."""
+
+import random
+import time
+
+import psycopg2
+import pymysql
+import pytest
+
+from daemon import queue_config
+from orders import audit, make_table, push
+from servers import Sampler, wait_until
+
+DRAIN_SECONDS = 60
+
+# Transactions of the user that are open now, as the server reports.
+OPEN_TRANSACTIONS = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sluice' AND xact_start IS NOT NULL AND state <> 'idle'",
+    "mysql": "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE p.user = 'sluice'",
+}
+WAITING = {
+    "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
+    "mysql": "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'",
+}
+
+
+def shared_config(redis_server, db, queues, **database):
+    """{name: keys} as queues of one database, each from the list and into the table of its name."""
+    config = queue_config(redis_server, db, **database)
+    del config["queue orders"]
+    for name, keys in queues.items():
+        config[f"queue {name}"] = {"source": f"list:{name}", "database": "shop", "table": name, "dead_letter": f"{{{name}}}:dead", **keys}
+    return config
+
+
+def wait_empty(client, *keys, seconds=DRAIN_SECONDS):
+    for key in keys or ("orders",):
+        wait_until(lambda key=key: client.llen(key) == 0, seconds, f"the end of queue {key}", pause=0.005)
+
+
+def slow_down(db, table, seconds):
+    """Each row takes so long."""
+    if db.driver == "postgresql":
+        db.user_execute(f"""CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END$$""")
+        db.user_execute(f"CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION slow()")
+    else:
+        db.user_execute(f"CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH ROW SET @slept = SLEEP({seconds})")
+
+
+@pytest.mark.parametrize("pool_size", [2, 5])
+def test_locked_table_starves_nobody(db, redis_server, redis_client, sluice, pool_size):
+    make_table(db, "slow")
+    make_table(db, "fast")
+    sluice(shared_config(redis_server, db, {"slow": {"batch_rows": 100}, "fast": {"batch_rows": 100}}, pool_size=pool_size))
+    pushed = {key: push(redis_client, key, range(100)) for key in ("slow", "fast")}
+    wait_empty(redis_client, "slow", "fast")
+    locker = db.client()
+    if db.driver == "postgresql":
+        locker.autocommit = False
+        locker.cursor().execute("LOCK TABLE slow IN ACCESS EXCLUSIVE MODE")
+    else:
+        locker.cursor().execute("LOCK TABLES slow WRITE")
+    pushed["slow"] += push(redis_client, "slow", range(100, 10000))
+    time.sleep(0.3)
+    for begin in range(100, 10100, 2000):
+        pushed["fast"] += push(redis_client, "fast", range(begin, begin + 2000))
+        wait_empty(redis_client, "fast", seconds=10)
+    assert redis_client.llen("slow") == 9900
+    locker.close()
+    wait_empty(redis_client, "slow")
+    for key in ("slow", "fast"):
+        assert audit(redis_client, db, pushed[key], key=key, table=key)[1] == 0
+
+
+def test_locked_row_starves_nobody(db, redis_server, redis_client, sluice):
+    db.user_execute("CREATE TABLE slow (id bigint PRIMARY KEY, v int)")
+    db.execute("INSERT INTO slow VALUES (1, -1)")
+    make_table(db, "fast")
+    locker = db.client()
+    if db.driver == "postgresql":
+        locker.autocommit = False
+    else:
+        locker.begin()
+    locker.cursor().execute("SELECT v FROM slow WHERE id = 1 FOR UPDATE")
+    redis_client.lpush("slow", *[f'{{"id":1,"v":{number}}}' for number in range(1000)])
+    pushed = push(redis_client, "fast", range(10000))
+    sluice(shared_config(redis_server, db, {"slow": {"mode": "upsert", "key": "id", "newer": "v", "batch_rows": 10}, "fast": {"batch_rows": 100}}, pool_size=4))
+    wait_empty(redis_client, "fast", seconds=15)
+    assert redis_client.llen("slow") == 1000
+    locker.rollback()
+    locker.close()
+    wait_empty(redis_client, "slow")
+    assert db.query("SELECT id, v FROM slow") == [(1, 999)]
+    assert audit(redis_client, db, pushed, key="fast", table="fast") == (10000, 0)
+
+
+def test_weight(db, redis_server, redis_client, sluice):
+    for table in ("heavy", "light"):
+        make_table(db, table)
+    config = shared_config(redis_server, db, {"heavy": {"weight": 3, "batch_rows": 50}, "light": {"weight": 1, "batch_rows": 50}}, pool_size=2)
+    count = 10000
+    for key in ("heavy", "light"):
+        push(redis_client, key, range(count))
+    sluice(config, start=False).start(wait=False)
+    wait_empty(redis_client, "heavy")
+    left = redis_client.llen("light")
+    assert 0.4 * count < left < 0.9 * count, f"two thirds of the light one should be left, not {left} of {count}"
+    wait_empty(redis_client, "light")
+    for key in ("heavy", "light"):
+        assert audit(redis_client, db, range(count), key=key, table=key) == (count, 0)
+
+
+@pytest.mark.parametrize("max_batches", [1, 2])
+def test_max_batches(db, redis_server, redis_client, sluice, max_batches):
+    make_table(db)
+    slow_down(db, "orders", 0.002)
+    sluice(queue_config(redis_server, db, queue={"batch_rows": 10, "max_batches": max_batches}, pool_size=5))
+    pushed = push(redis_client, "orders", range(400))
+    most, samples = 0, 0
+    while redis_client.llen("orders") > 0:
+        most = max(most, db.value(OPEN_TRANSACTIONS[db.driver]))
+        samples += 1
+    assert most == max_batches and samples > 5
+    assert audit(redis_client, db, pushed) == (400, 0)
+
+
+def test_rate_limit(db, redis_server, redis_client, sluice):
+    make_table(db)
+    rate, batch, count = 1000, 100, 3000
+    sluice(queue_config(redis_server, db, queue={"rate_limit": rate, "batch_rows": batch}))
+    pushed = push(redis_client, "orders", range(count))
+    begin = time.monotonic()
+    rows, seconds = 0, 0
+    while redis_client.llen("orders") > 0:
+        rows = db.value("SELECT count(*) FROM orders")
+        seconds = time.monotonic() - begin
+        assert rows <= rate * (seconds + 1) + batch, f"{rows} rows within {seconds} s"
+        assert seconds < 20
+        time.sleep(0.02)
+    assert seconds < 3 * count / rate
+    assert audit(redis_client, db, pushed) == (count, 0)
+
+
+def test_connections_are_recycled_under_load(db, redis_server, redis_client, sluice):
+    make_table(db)
+    size = 3
+    seen = set()
+    with Sampler(db) as sampler:
+        daemon = sluice(queue_config(redis_server, db, queue={"batch_rows": 50}, pool_size=size, server_lifetime=1))
+        pushed, end = [], time.monotonic() + 4
+        while time.monotonic() < end:
+            pushed += push(redis_client, "orders", range(len(pushed), len(pushed) + 500))
+            seen |= {connection.id for connection in db.connections() if connection.user == db.user}
+            wait_until(lambda: redis_client.llen("orders") < 2000, 10, "draining")
+        wait_empty(redis_client)
+    assert sampler.most == size, f"{sampler.most} connections at once"
+    assert len(seen) >= 2 * size, f"recycled too seldom: {len(seen)} connections in all"
+    assert audit(redis_client, db, pushed) == (len(pushed), 0)
+    assert "lost" not in daemon.log
+
+
+def test_no_connections_left(db, redis_server, redis_client, sluice):
+    """Others hold all that the server has: sluice waits, works with the few that it gets, and fills its pool when they go."""
+    make_table(db)
+    pushed = push(redis_client, "orders", range(20000))
+    others = []
+    with Sampler(db) as sampler:
+        while True:
+            try:
+                others.append(db.client(user=db.user))
+            except (psycopg2.OperationalError, pymysql.OperationalError):
+                break
+        daemon = sluice(queue_config(redis_server, db, pool_size=4), start=False).start(wait=False)
+        daemon.wait_log("53300" if db.driver == "postgresql" else "1040")
+        time.sleep(2.5)
+        assert daemon.metric("sluice_connection_errors_total", database="shop") <= 10, "backoff"
+        assert daemon.get("/readyz")[0] == 503 and redis_client.llen("orders") == 20000
+        for connection in (others.pop(), others.pop()):
+            connection.close()
+        wait_empty(redis_client)
+        others_left = len(others)
+        for connection in others:
+            connection.close()
+        wait_until(lambda: daemon.metric("sluice_pool_connections", database="shop", state="idle") == 4, 20, "a full pool")
+        wait_until(lambda: sampler.now == 4, 5, "four connections")
+    assert others_left > 50
+    assert audit(redis_client, db, pushed) == (20000, 0)
+
+
+def test_deadlock_is_retried(db, redis_server, redis_client, sluice):
+    """Another writer locks row 2, sluice row 1 and waits for 2, the writer wants 1: sluice loses, and tries again."""
+    db.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, v varchar(10))")
+    db.execute("INSERT INTO orders VALUES " + ", ".join(f"({number}, 'old')" for number in range(1, 1001)))
+    daemon = sluice(queue_config(redis_server, db, queue={"mode": "upsert", "key": "id"}))
+    writer = db.client()
+    cursor = writer.cursor()
+    if db.driver == "postgresql":
+        cursor.execute("SET deadlock_timeout = '60s'")
+        writer.autocommit = False
+    else:
+        writer.begin()
+    cursor.execute("UPDATE orders SET v = 'other' WHERE id > 1")
+    redis_client.lpush("orders", '{"id":1,"v":"new"}', '{"id":2,"v":"new"}', '{"id":2000,"v":"new"}')
+    wait_until(lambda: db.value(WAITING[db.driver]) > 0, 10, "sluice waiting for the row")
+    cursor.execute("UPDATE orders SET v = 'other' WHERE id = 1")
+    writer.commit()
+    writer.close()
+    wait_empty(redis_client)
+    assert db.query("SELECT id, v FROM orders WHERE id IN (1, 2, 3, 2000) ORDER BY id") == [(1, "new"), (2, "new"), (3, "other"), (2000, "new")]
+    assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "retry"}) >= 1
+    assert not redis_client.exists("{orders}:dead")
+
+
+def test_many_queues_small_pool(db, redis_server, redis_client, sluice):
+    chance = random.Random(5)
+    queues = {f"q{number}": {"batch_rows": chance.choice([1, 20, 300]), "weight": chance.choice([1, 2, 5])} for number in range(8)}
+    pushed = {}
+    for name in queues:
+        make_table(db, name)
+        pushed[name] = push(redis_client, name, range(chance.choice([1, 50, 2000])))
+    with Sampler(db) as sampler:
+        sluice(shared_config(redis_server, db, queues, pool_size=2))
+        wait_empty(redis_client, *queues)
+    assert sampler.most == 2
+    for name in queues:
+        assert audit(redis_client, db, pushed[name], key=name, table=name) == (len(pushed[name]), 0)
