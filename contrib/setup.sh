@@ -132,12 +132,14 @@ copy_source() {
 }
 
 build_in() {
-	local directory=$1 targets=$2
+	local directory=$1 targets=$2 target
 	shift 2
 	mkdir -p "$directory" || return 1
 	(
 		cd "$directory" || exit 1
 		[ -f Makefile ] || "$scratch/source/configure" "$@" || exit 1
-		make -k -j "$(nproc)" $targets
+		for target in $targets; do # one by one: `all` makes them in a make of its own, and two would write the same files
+			make -k -j "$(nproc)" $target || exit 1
+		done
 	) >"$directory.log" 2>&1
 }
