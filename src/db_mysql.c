@@ -299,8 +299,8 @@ static void
 session_settings(const struct db_conn *conn, struct buf *sql)
 {
 	unsigned limit = conn->config->query_timeout;
-	buf_addf(sql, "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION,"
-	    "NO_AUTO_VALUE_ON_ZERO', time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = %u, lock_wait_timeout = %u"
+	buf_addf(sql, "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION',"
+	    " time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = %u, lock_wait_timeout = %u"
 	    " /*M!100300 , idle_write_transaction_timeout = %u, max_statement_time = %u */",
 	    limit, limit, conn->idle_transaction_s, limit);
 }

@@ -35,6 +35,13 @@ is_empty(const struct ring_row *row)
 	return row->first == row->end;
 }
 
+/* May it be overwritten without forgetting what is not settled? */
+static bool
+is_spare(const struct queue *q, const struct ring_row *row)
+{
+	return !row->busy && (is_empty(row) || row->end <= q->settled);
+}
+
 /* What the ring has for new windows. */
 struct room {
 	unsigned usable; /* rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones */
@@ -52,25 +59,25 @@ measure_ring(const struct queue *q)
 		empty += is_empty(row);
 		empty_spare += is_empty(row) && !row->busy;
 		room.busy += row->busy;
-		room.spare += !row->busy && (is_empty(row) || row->end <= q->settled);
+		room.spare += is_spare(q, row);
 	}
 	room.usable = empty > 0 ? empty_spare : room.spare;
 	return room;
 }
 
-/* The usable row by which the least is forgotten: of the empty ones the furthest, of the others the oldest. The smallest `first` in the ring then tells
- * how far back it remembers. NO_SLOT: none. */
+/* The usable row by which the least is forgotten: of the empty ones the furthest, of the others the oldest. The smallest `first` in the ring then
+ * tells how far back it remembers. NO_SLOT: none. */
 static uint32_t
 free_slot(const struct queue *q)
 {
 	uint32_t empty = NO_SLOT, oldest = NO_SLOT;
 	for (uint32_t i = 0; i < q->n_ring; i++) {
 		const struct ring_row *row = &q->ring[i];
-		if (row->busy)
+		if (!is_spare(q, row))
 			continue;
 		if (is_empty(row) && (empty == NO_SLOT || row->first > q->ring[empty].first))
 			empty = i;
-		if (!is_empty(row) && row->end <= q->settled && (oldest == NO_SLOT || row->first < q->ring[oldest].first))
+		if (!is_empty(row) && (oldest == NO_SLOT || row->first < q->ring[oldest].first))
 			oldest = i;
 	}
 	return empty != NO_SLOT ? empty : oldest;
@@ -406,6 +413,7 @@ committed(struct queue *q, struct task *t)
 	q->counters.committed += rows - t->duplicates;
 	q->counters.duplicate += t->duplicates;
 	q->refused -= rows < q->refused ? rows : q->refused;
+	q->refusal_rate *= REFUSAL_ROWS / (REFUSAL_ROWS + rows);
 	if (rows > 0 && (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP))
 		queue_clear_block(q);
 }
@@ -433,6 +441,7 @@ refuse(struct queue *q, struct window *w, uint32_t item, const struct db_error *
 	snprintf(r.column, sizeof r.column, "%s", e->column);
 	snprintf(r.message, sizeof r.message, "%s", e->message);
 	window_reject(w, &r);
+	q->refusal_rate += 1 / REFUSAL_ROWS;
 	if (++q->refused >= REFUSED_MAX) {
 		q->refused = REFUSED_MAX - 1;
 		queue_set_block(q, BLOCK_SETUP, "the table refused the last %d orders, one after the other; that looks like the table or the mapping, not like the "

@@ -36,7 +36,7 @@ struct plan {
 };
 
 /* Of a ring of n rows so many of the oldest may stand before a window that is forgotten already: their transactions were undone, and meanwhile others
- * overwrote the rows behind them. Never more transactions than this are open at a time, and never fewer rows than this are kept for settled windows. */
+ * overwrote the rows behind them. Never more transactions than this are open at a time, and never fewer rows are kept for settled windows. */
 static inline size_t
 plan_margin(size_t n)
 {

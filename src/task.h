@@ -33,8 +33,8 @@ struct ledger_row {
 	size_t dead_len;
 };
 
-/* A row to shorten: keep the first `count` items, if it still is the row that starts at `first`. With 0 it counts no more, but keeps its generation and
- * `first`: an empty row of ours tells that the ring has been full once, and how far back it remembers. */
+/* A row to shorten: keep the first `count` items, if it still is the row that starts at `first`. With 0 it counts no more, but keeps its generation
+ * and `first`: an empty row of ours tells that the ring has been full once, and how far back it remembers. */
 struct ledger_cut {
 	uint32_t slot;
 	uint64_t first;

@@ -5,7 +5,7 @@ set -u
 usage() {
 	cat <<'END'
 usage: tests/run.sh [--unit] [--live] [-k EXPRESSION] [--keep]
-  --unit         only the unit tests
+  --unit         only the unit tests and the simulator
   --live         only the tests against real servers
   -k EXPRESSION  only live tests whose names match, as pytest's -k
   --keep         leaves the scratch directory with the builds and logs
@@ -73,6 +73,22 @@ run_unit_tests() {
 	done
 }
 
+# Random schedules of crashes, takeovers and lost answers against the real state machine; each kind counts as one test.
+run_simulator() {
+	local kind
+	step 'building the simulator' "$scratch/release.log" build_in "$scratch/release" 'all tests/sim/sim' || return
+	echo '== simulator'
+	for kind in 0 1 2 3 4; do
+		if run_child timeout 300 "$scratch/release/tests/sim/sim" --kind $kind --count 10000 --jobs 2 >"$scratch/sim.log" 2>&1; then
+			passed=$((passed + 1))
+		else
+			tail -n 40 "$scratch/sim.log"
+			echo "== FAILED: simulator, kind $kind"
+			failed=$((failed + 1))
+		fi
+	done
+}
+
 run_live_tests() {
 	local xml=$scratch/live.xml counts
 	step 'building with sanitizers' "$scratch/asan.log" build_sanitized 'all live-probes'
@@ -96,6 +112,7 @@ main() {
 		failed=1
 	elif step 'making the configure script' "$scratch/source.log" copy_source; then
 		[ -z "$unit" ] || run_unit_tests
+		[ -z "$unit" ] || run_simulator
 		[ -z "$live" ] || run_live_tests
 	fi
 	[ $((passed + failed)) -gt 0 ] || echo 'Nothing was tested.'

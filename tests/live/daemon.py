@@ -47,7 +47,8 @@ class Sluice:
         self.config_path = os.path.join(directory, f"{name}.ini")
         self.log_path = os.path.join(directory, f"{name}.log")
         self.process = None
-        self.config.setdefault("sluice", {}).setdefault("instance", name)
+        # two test runs on one machine must not meet in the lock of one instance name
+        self.instance = self.config.setdefault("sluice", {}).setdefault("instance", f"{name}-{os.getpid()}")
         stats = self.config.setdefault("stats", {})
         stats.setdefault("listen", f"127.0.0.1:{free_port()}")
         stats.setdefault("admin_socket", os.path.join(directory, f"{name}.sock"))

@@ -97,13 +97,13 @@ def test_pool_is_never_exceeded(db, redis_server, redis_client, sluice):
 def test_bad_orders_become_dead_letters(db, redis_server, redis_client, sluice):
     make_table(db)
     pushed = push(redis_client, "orders", range(1, 20001), bad_every=100)
-    sluice(queue_config(redis_server, db, pool_size=4))
+    daemon = sluice(queue_config(redis_server, db, pool_size=4))
     wait_drained(redis_client)
     assert audit(redis_client, db, pushed) == (19800, 200)
     for letter in dead_letters(redis_client, "orders"):
         assert letter["queue"] == "orders"
         assert letter["error"]["class"] and letter["error"]["message"]
-        assert letter["instance"] == "sluice0" and letter["at"] and isinstance(letter["position"], int)
+        assert letter["instance"] == daemon.instance and letter["at"] and isinstance(letter["position"], int)
 
 
 def test_killed_ten_times(db, redis_server, redis_client, sluice):

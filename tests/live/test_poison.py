@@ -149,7 +149,7 @@ def test_content_of_dead_letters(db, redis_server, redis_client, sluice):
     assert len(texts) == len(expected)
     for place, (text, (kind, code, column)) in enumerate(zip(texts, expected)):
         letter = json.loads(text.decode("utf-8"))
-        assert letter.pop("queue") == "orders" and letter.pop("position") == place and letter.pop("instance") == daemon.name
+        assert letter.pop("queue") == "orders" and letter.pop("position") == place and letter.pop("instance") == daemon.instance
         payload = letter.pop("payload")
         assert (base64.b64decode(payload) if letter.pop("encoding", "") == "base64" else payload.encode()) == payloads[place]
         at = datetime.datetime.fromisoformat(letter.pop("at").replace("Z", "+00:00"))

@@ -21,9 +21,7 @@ audit_row(struct world *w, uint16_t n)
 void
 audit_overwrite(struct world *w, const struct sql_row *old)
 {
-	if (!w->redis.known || old->count == 0 || strcmp(old->generation, w->redis.generation) != 0)
-		return;
-	if (w->kind == KIND_FALL_BACK)
+	if (w->kind == KIND_FALL_BACK || !w->redis.known || old->count == 0 || strcmp(old->generation, w->redis.generation) != 0)
 		return; /* after a fall-back an older position may be what a transaction under way believed in */
 	if (old->first + old->count > w->redis.settled)
 		fail(w, "the ledger row of positions %llu to %llu is overwritten, settled is %llu", (unsigned long long)old->first,

@@ -47,6 +47,8 @@ static void
 add_dead(struct world *w, struct command *c, const struct window *window)
 {
 	for (uint32_t i = 0; i < window->n_rejects; i++) {
+		if (window->rejects[i].index < window->gone)
+			continue; /* somebody else took it */
 		if (c->n_items == PUSHES_MAX)
 			fail(w, "more dead letters in one settle than orders");
 		c->items[c->n_items++] = order_of(w, &window->items[window->rejects[i].index]);

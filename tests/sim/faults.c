@@ -21,7 +21,7 @@ choose_limits(struct world *w)
 	struct queue_limits *l = &w->limits;
 	*l = (struct queue_limits){ .batch_rows = 1 + chance(w, BATCH_MAX), .batch_bytes = 10 + chance(w, 60), .max_item_bytes = 100,
 		.sessions = 1 + chance(w, SESSIONS_MAX), .ledger = true, .lease_ms = 1000, .backoff_ms = 20 };
-	l->ledger_rows = 6 + chance(w, RING_MAX - 5); /* small: history that is forgotten must be met */
+	l->ledger_rows = 4 + chance(w, chance(w, 2) == 0 ? 4 : RING_MAX - 3); /* small: it must get full, and forget */
 	l->rate = chance(w, 10) == 0 ? 20 + chance(w, 100) : 0;
 	w->dead_max = chance(w, 5) == 0 ? 1 + chance(w, 4) : PUSHES_MAX;
 }

@@ -45,7 +45,8 @@ report(const struct totals *t, double seconds)
 {
 #define ROW(name) { #name, t->name }
 	const struct { const char *name; uint64_t n; } rows[] = { ROW(schedules), ROW(steps), ROW(pushes), ROW(commits), ROW(rows), ROW(dead), ROW(settles),
-		ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten), ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost), ROW(sessions_lost),
+		ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten), ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost),
+		ROW(sessions_lost),
 		ROW(failed_statements), ROW(doubts), ROW(doubts_applied), ROW(lock_timeouts), ROW(redis_errors), ROW(fall_backs), ROW(cuts), ROW(foreign),
 		ROW(flushes), ROW(paused_history), ROW(allowed_twice) };
 #undef ROW

@@ -25,7 +25,6 @@
 #define COMMANDS_MAX 64
 #define SNAPSHOTS_MAX 4
 #define DEAD_TEXT_MAX 160
-#define REMOVED_MAX 64   /* items in what one command carries */
 #define AWAY UINT64_MAX
 
 /* What may happen in a schedule, and how strict the audit is. */
@@ -133,7 +132,6 @@ struct session {
 	bool used;
 	struct daemon *owner;      /* NULL: its client is gone */
 	struct task *task;         /* lent to it; NULL: idle in the pool */
-	bool down;                 /* a replacement that is not connected before ready_at */
 	uint64_t ready_at;         /* ms; nothing happens on it before */
 	uint64_t asked_at;         /* ms; of the statement under way */
 	bool asked, ran;           /* a statement is under way; its answer is */
@@ -144,7 +142,6 @@ struct session {
 	uint32_t row_slot;         /* ROW_LOCK: the slot of rows[0] */
 	/* the transaction */
 	bool open, aborted;        /* aborted: only ROLLBACK is left (PostgreSQL) */
-	bool stuck;                /* the COMMIT under way is to be in doubt for long */
 	bool locked[RING_MAX];     /* rows that it holds */
 	bool touched[RING_MAX];    /* rows that it changes when it commits */
 	struct sql_row changes[RING_MAX];
@@ -216,7 +213,7 @@ struct world {
 	struct sql_row ring[RING_MAX];
 	struct session pool[POOL_MAX];
 	/* what happened */
-	bool twice_allowed;    /* an event that the protocol cannot see through, see faults.c */
+	bool twice_allowed;    /* events that the protocol cannot see through may come, see faults_choose() */
 	unsigned idle_ticks;   /* ticks at one moment without anything else */
 	uint64_t last_tick;
 	struct totals *totals;

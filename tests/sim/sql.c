@@ -21,7 +21,7 @@ sql_connect(struct world *w, struct daemon *d)
 		if (s->used)
 			continue;
 		memset(s, 0, offsetof(struct session, request));
-		s->open = s->aborted = s->stuck = s->ledger_written = false;
+		s->open = s->aborted = s->ledger_written = false;
 		s->n_stored = 0;
 		memset(s->locked, 0, sizeof s->locked);
 		memset(s->touched, 0, sizeof s->touched);
