@@ -89,10 +89,10 @@ def main():
     parser.add_argument("--loader", required=True)
     options = parser.parse_args()
     servers.end_in_order()
-    redis_server = servers.Redis().start()
+    redis_server = servers.Redis(durable=True).start()
     print(f"{options.rows:,} orders of 8 columns, batches of {options.batch}, {options.pool} connections, {options.rounds} rounds, medians:", flush=True)
     for kind in (servers.PostgreSQL, servers.MariaDB):
-        db = kind()
+        db = kind(durable=True)
         if options.only in (None, db.driver):
             db.start()
             measure(options, db, redis_server)
