@@ -133,7 +133,7 @@ on_ledger_made(void *arg, const struct db_result *result)
 {
 	struct errand *e = arg;
 	struct answer a = answer_from(result);
-	if (a.error.class == DB_OK) {
+	if (a.error.class == DB_OK || a.error.class == DB_DATA) { /* PostgreSQL's duplicate key: another queue made it at the same moment */
 		count_ring(e, on_ring_counted);
 	} else if (a.error.class == DB_SETUP) {
 		char why[DB_MESSAGE_MAX];

@@ -98,6 +98,8 @@ run_live_tests() {
 	SLUICE_BUILD=$scratch/asan SLUICE_RELEASE_BUILD=$scratch/release SLUICE_TMP=$scratch/t run_child timeout -k 30 840 \
 		/usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --rootdir "$top/tests" --basetemp "$scratch/pytest" --junitxml "$xml" \
 		--durations=5 -k "$expression" "$top/tests/live"
+	run_child env SLUICE_TMP="$scratch/t" /usr/bin/python3 "$top/tests/soak.py" --build "$scratch/release" --kills 50
+	[ $? -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
 	# errors failures skipped tests
 	counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' \
 		"$xml" 2>/dev/null)

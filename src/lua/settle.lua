@@ -40,7 +40,8 @@ for i = 0, samples - 1 do
 end
 if items < skip + remove then
 	return answer('guard', samples)
-elseif new_dead > 0 and dead_items + new_dead > dead_max then
+elseif new_dead > 0 and dead_items + new_dead > dead_max and (dead_items > 0 or dead_max == 0) then
+	-- what one settle brings always fits an empty list, or the queue would stand still for ever
 	return answer('full')
 end
 

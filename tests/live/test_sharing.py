@@ -19,7 +19,7 @@ DRAIN_SECONDS = 60
 LOOK_SECONDS = 0.12
 OPEN_TRANSACTIONS = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sluice' AND xact_start IS NOT NULL AND state <> 'idle'",
-    "mysql": "SELECT count(*) FROM information_schema.innodb_trx",
+    "mysql": "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE p.user = 'sluice'",
 }
 WAITING = {
     "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
