@@ -160,7 +160,7 @@ def test_connections_are_recycled_under_load(db, redis_server, redis_client, slu
     seen = set()
     with Sampler(db) as sampler:
         daemon = sluice(queue_config(redis_server, db, queue={"batch_rows": 50}, pool_size=size, server_lifetime=1))
-        pushed, end = [], time.monotonic() + 4
+        pushed, end = [], time.monotonic() + 3
         while time.monotonic() < end:
             pushed += push(redis_client, "orders", range(len(pushed), len(pushed) + 500))
             seen |= {connection.id for connection in db.connections() if connection.user == db.user}
