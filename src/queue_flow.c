@@ -8,7 +8,6 @@
 
 #include "arena.h"
 
-#define ALIGN_MARGIN 1024 /* strange items at our end that an alignment sees through */
 #define GUARD_STREAK_MAX 3
 #define COMMIT_ROWS 100.0 /* rows that cost as much as a commit, about */
 #define MEASURE_BUSY_MS 100
@@ -210,8 +209,8 @@ aligned(struct queue *q, const struct peek_answer *a)
 	uint64_t *known = known_hashes(q, n_known), *list = xcalloc(a->n + 1u, sizeof *list);
 	for (uint32_t i = 0; i < a->n; i++)
 		list[i] = window_hash(&a->items[i]);
-	size_t shift;
-	enum alignment how = align(list, a->n, a->n < q->peek.count, known, n_known, &shift);
+	size_t gone, strange;
+	enum alignment how = align(list, a->n, a->n < q->peek.count, known, n_known, &gone, &strange);
 	free(known);
 	free(list);
 	q->aligning = false;
@@ -221,16 +220,14 @@ aligned(struct queue *q, const struct peek_answer *a)
 		    "yet removed may come twice", (unsigned long long)n_known);
 		q->rewritten = true;
 		queue_restart(q, 0);
-	} else if (how == ALIGN_GONE) {
-		queue_tell(q, LOG_LEVEL_WARNING, "%zu items were taken from the list by somebody else: is another worker reading it?", shift);
-		q->skip = 0;
-		take_out(q, shift);
-	} else if (how == ALIGN_NEW) {
-		queue_tell(q, LOG_LEVEL_WARNING, "%zu items were pushed at the end that is drained: check `pop` and the producers", shift);
-		q->skip = (uint32_t)shift;
-	} else {
-		q->skip = 0;
+		return;
 	}
+	if (gone > 0)
+		queue_tell(q, LOG_LEVEL_WARNING, "%zu items were taken from the list by somebody else: is another worker reading it?", gone);
+	if (strange > 0)
+		queue_tell(q, LOG_LEVEL_WARNING, "%zu items were pushed at the end that is drained: check `pop` and the producers", strange);
+	take_out(q, gone);
+	q->skip = (uint32_t)strange;
 }
 
 static void
@@ -238,7 +235,7 @@ start_alignment(struct queue *q)
 {
 	if (q->peek.active || q->settle.active || queue_is_blocked(q))
 		return;
-	uint64_t count = known_items(q) + ALIGN_MARGIN;
+	uint64_t count = known_items(q) + ALIGN_STRANGE_MAX;
 	q->peek = (struct peeking){ .active = true, .aligning = true, .count = (uint32_t)count };
 	q->ports->peek(q->world, q->view, 0, q->peek.count, 0);
 }

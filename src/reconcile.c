@@ -103,19 +103,23 @@ agree(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *know
 }
 
 enum alignment
-align(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *known, size_t n_known, size_t *shift)
+align(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *known, size_t n_known, size_t *gone, size_t *strange)
 {
-	*shift = 0;
+	*gone = *strange = 0;
 	if (n_known == 0 || agree(list, n_list, list_ended, known, n_known))
 		return ALIGN_SAME;
-	size_t most = n_list > n_known ? n_list : n_known;
-	for (size_t k = 1; k <= most; k++) { /* the smallest change explains it */
-		*shift = k;
-		if (k < n_known && agree(list, n_list, list_ended, known + k, n_known - k))
-			return ALIGN_GONE;
-		if (k < n_list && n_list - k >= n_known && agree(list + k, n_list - k, list_ended, known, n_known))
-			return ALIGN_NEW;
+	if (n_list == 0 && list_ended) {
+		*gone = n_known;
+		return ALIGN_MOVED;
 	}
-	*shift = n_known;
-	return n_list == 0 && list_ended ? ALIGN_GONE : ALIGN_NONE;
+	size_t most = n_list == 0 ? 0 : n_list - 1 < ALIGN_STRANGE_MAX ? n_list - 1 : ALIGN_STRANGE_MAX;
+	for (size_t change = 1; n_list > 0 && change < most + n_known; change++) {
+		for (size_t k = change < n_known ? 0 : change - n_known + 1; k <= change && k <= most; k++) {
+			*strange = k;
+			*gone = change - k;
+			if (agree(list + k, n_list - k, list_ended, known + *gone, n_known - *gone))
+				return ALIGN_MOVED;
+		}
+	}
+	return ALIGN_NONE;
 }

@@ -52,13 +52,16 @@ const struct plan_row *plan_row(const struct plan *plan);
 
 /* How a list that somebody else changed stands to what we know of it. */
 enum alignment {
-	ALIGN_SAME, /* as we know it */
-	ALIGN_GONE, /* the oldest *shift known items are not there any more */
-	ALIGN_NEW,  /* *shift strange items stand before the known ones */
-	ALIGN_NONE, /* no sense in it: rewritten */
+	ALIGN_SAME,  /* as we know it */
+	ALIGN_MOVED, /* the oldest *gone known items are not there any more, and *strange ones stand before the rest; one of the two may be 0 */
+	ALIGN_NONE,  /* no sense in it: rewritten */
 };
 
-/* Aligns the n_list hashes at the list's end (all there are, if list_ended) with the n_known hashes that we have in hand. */
-enum alignment align(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *known, size_t n_known, size_t *shift) MUST_CHECK;
+/* Strange items that an alignment sees through; it costs up to so many comparisons for each known item. */
+#define ALIGN_STRANGE_MAX 1024
+
+/* Aligns the n_list hashes at the list's end (all there are, if list_ended) with the n_known hashes that we have in hand: the smallest change that
+ * explains what is there. */
+enum alignment align(const uint64_t *list, size_t n_list, bool list_ended, const uint64_t *known, size_t n_known, size_t *gone, size_t *strange) MUST_CHECK;
 
 #endif

@@ -58,17 +58,19 @@ static void
 alignment(void **state)
 {
 	(void)state;
-	size_t shift;
-	const uint64_t strange[] = { 1, 2, 11, 12, 13, 14 }, other[] = { 1, 2, 3, 4, 5, 6 };
-	assert_int_equal(align(hashes, 8, true, hashes, 5, &shift), ALIGN_SAME);
-	assert_int_equal(align(hashes + 3, 5, true, hashes, 6, &shift), ALIGN_GONE);
-	assert_int_equal(shift, 3);
-	assert_int_equal(align(strange, 6, true, hashes, 4, &shift), ALIGN_NEW);
-	assert_int_equal(shift, 2);
-	assert_int_equal(align(NULL, 0, true, hashes, 4, &shift), ALIGN_GONE);
-	assert_int_equal(shift, 4);
-	assert_int_equal(align(other, 6, true, hashes, 4, &shift), ALIGN_NONE);
-	assert_int_equal(align(hashes, 8, true, hashes, 0, &shift), ALIGN_SAME);
+	size_t gone, strange;
+	const uint64_t pushed[] = { 1, 2, 11, 12, 13, 14 }, both[] = { 1, 13, 14, 15 }, other[] = { 1, 2, 3, 4, 5, 6 };
+	assert_int_equal(align(hashes, 8, true, hashes, 5, &gone, &strange), ALIGN_SAME);
+	assert_int_equal(align(hashes, 8, true, hashes, 0, &gone, &strange), ALIGN_SAME);
+	assert_int_equal(align(hashes + 3, 5, true, hashes, 6, &gone, &strange), ALIGN_MOVED);
+	assert_true(gone == 3 && strange == 0);
+	assert_int_equal(align(pushed, 6, true, hashes, 4, &gone, &strange), ALIGN_MOVED);
+	assert_true(gone == 0 && strange == 2);
+	assert_int_equal(align(both, 4, true, hashes, 5, &gone, &strange), ALIGN_MOVED);
+	assert_true(gone == 2 && strange == 1);
+	assert_int_equal(align(NULL, 0, true, hashes, 4, &gone, &strange), ALIGN_MOVED);
+	assert_true(gone == 4 && strange == 0);
+	assert_int_equal(align(other, 6, true, hashes, 4, &gone, &strange), ALIGN_NONE);
 }
 
 static void
