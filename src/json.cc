@@ -1,7 +1,8 @@
 /* Walks a message once, validates all of it and picks up the values that the paths ask for.
  *
- * simdjson finds the tokens and checks UTF-8, quotes and control characters; On Demand checks the brackets, commas and colons that the walk steps
- * over. It does not look into numbers, literals and escapes that nobody asks for, so all of those are checked here.
+ * simdjson's first stage, which is made for each kind of CPU, finds where the tokens begin: brackets, commas, colons, strings, and runs of anything
+ * else. It checks UTF-8, that strings are closed and that no control character is in them. What it does not check is checked here: the grammar,
+ * numbers, literals and escapes.
  */
 #include "json.h"
 
@@ -22,8 +23,6 @@ extern "C" {
 #define SIMDJSON_EXCEPTIONS 0
 #include <simdjson.h>
 
-namespace ondemand = simdjson::ondemand;
-
 static_assert(ARENA_PADDING >= simdjson::SIMDJSON_PADDING, "simdjson would read behind what arena_alloc() promises");
 
 namespace {
@@ -34,7 +33,6 @@ constexpr size_t WHERE_MAX = 64;
 /* One key of the paths; together they are a tree, so that paths with the same beginning share it. */
 struct node {
 	std::string key;       /* "" for the root */
-	bool plain = true;     /* the key stands in JSON as it is: no quote, no backslash */
 	size_t path = NO_PATH; /* the path that ends here */
 	std::unordered_map<std::string_view, std::unique_ptr<node>> children; /* by their own `key` */
 	/* Guesses from the message before; checked before they are believed. Messages of a queue mostly have their keys in one order. */
@@ -51,9 +49,9 @@ struct json_paths {
 };
 
 struct json_reader {
-	ondemand::parser parser;
-	std::unique_ptr<char[]> strings; /* unescaped strings of the message */
-	size_t capacity = 0;             /* bytes of a message that parser and `strings` have room for */
+	std::unique_ptr<simdjson::internal::dom_parser_implementation> scanner; /* finds the tokens */
+	std::unique_ptr<char[]> strings; /* unescaped strings of the message; ARENA_PADDING bytes more than `capacity` */
+	size_t capacity = 0;             /* bytes of a message that both have room for */
 	char where[WHERE_MAX + 1];       /* name of the field that an error is about */
 };
 
@@ -79,36 +77,30 @@ trim_end(std::string_view s)
 	return s;
 }
 
-/* Skips digits from `i` on; false if there is none. */
-bool
-skip_digits(std::string_view s, size_t &i)
+/* Where the digits at p end; nullptr if there is none. */
+const char *
+skip_digits(const char *p)
 {
-	size_t start = i;
-
-	while (i < s.size() && is_digit(s[i]))
-		i++;
-	return i > start;
+	if (!is_digit(*p))
+		return nullptr;
+	while (is_digit(*p))
+		p++;
+	return p;
 }
 
-bool
-is_number(std::string_view s)
+/* Where the number at p ends; nullptr if there is none. A message ends with a brace, so no bounds need watching. */
+const char *
+skip_number(const char *p)
 {
-	size_t i = !s.empty() && s[0] == '-';
-
-	if (i < s.size() && s[i] == '0')
-		i++;
-	else if (!skip_digits(s, i))
-		return false;
-	if (i < s.size() && s[i] == '.' && !skip_digits(s, ++i))
-		return false;
-	if (i < s.size() && (s[i] == 'e' || s[i] == 'E')) {
-		i++;
-		if (i < s.size() && (s[i] == '+' || s[i] == '-'))
-			i++;
-		if (!skip_digits(s, i))
-			return false;
+	p += *p == '-';
+	p = *p == '0' ? p + 1 : skip_digits(p);
+	if (p && *p == '.')
+		p = skip_digits(p + 1);
+	if (p && (*p == 'e' || *p == 'E')) {
+		p++;
+		p = skip_digits(p + (*p == '+' || *p == '-'));
 	}
-	return i == s.size();
+	return p;
 }
 
 /* The four hex digits of a \u escape at s[i], or UINT32_MAX. */
@@ -200,31 +192,37 @@ unescape(std::string_view s, char *&out)
 	return JSON_OK;
 }
 
-/* The walk through one message. */
+/* The walk through one message, which begins and ends with a brace. */
 class walker {
 public:
-	walker(const json_reader &reader, std::string_view message, bool reject, json_value *into)
-	    : end(message.data() + message.size()), strings(reader.strings.get()), reject_unknown(reject), values(into)
+	walker(std::string_view message, const uint32_t *first_token, char *room, bool reject, json_value *into)
+	    : token(first_token), text(message.data()), end(message.data() + message.size()), strings(room), reject_unknown(reject), values(into)
 	{
+		find_escape(text);
 	}
 
-	enum json_status object(ondemand::object &object, const node *want, int depth);
+	enum json_status object(const node *want, int depth);
 
-	std::string_view field = {}; /* raw name of the top-level field under way */
+	std::string_view field = {};   /* raw name of the top-level field under way */
 	std::string_view unknown = {}; /* raw name of the first top-level field that nobody wants */
+	const uint32_t *token;         /* where in `text` the next token begins */
 
 private:
-	const char *end;     /* of the message: tokens behind it are not its own */
-	char *strings;       /* where the next unescaped string goes */
+	const char *text;   /* the message */
+	const char *end;    /* where it ends */
+	const char *escape; /* the first backslash that is not behind us, or `end` */
+	char *strings;      /* where the next unescaped string goes */
 	bool reject_unknown;
 	json_value *values;
 
-	const node *guess(const char *key, const node *candidate);
-	enum json_status key(ondemand::field &field, const node *want, const node *candidate, int depth, const node **found);
-	enum json_status value(ondemand::value value, const node *want, int depth);
-	enum json_status array(ondemand::array &array, int depth);
-	enum json_status container(ondemand::value &value, const node *want, int depth, json_value *result);
-	enum json_status string(ondemand::value &value, std::string_view raw, json_value *result);
+	const char *take() { return text + *token++; }
+	void find_escape(const char *from);
+	enum json_status key(const node *want, const node *candidate, int depth, const node **found);
+	enum json_status value(const node *want, int depth);
+	enum json_status array(int depth);
+	enum json_status container(const char *start, const node *want, int depth, json_value *result);
+	enum json_status string(const char *start, std::string_view *inside, std::string_view *plain);
+	enum json_status scalar(const char *start, const char *behind, enum json_kind kind, json_value *result) const;
 	void clear(const node *want);
 };
 
@@ -239,175 +237,154 @@ walker::clear(const node *want)
 	}
 }
 
-/* Is the raw key that of the candidate? Spares looking for its end and hashing it. */
-const node *
-walker::guess(const char *key, const node *candidate)
+void
+walker::find_escape(const char *from)
 {
-	if (!candidate || !candidate->plain || candidate->key.size() >= size_t(end - key))
-		return nullptr;
-	size_t n = candidate->key.size();
-	return memcmp(key, candidate->key.data(), n) == 0 && key[n] == '"' ? candidate : nullptr;
+	const void *found = memchr(from, '\\', size_t(end - from));
+
+	escape = found ? static_cast<const char *>(found) : end;
 }
 
-/* Finds the node that a field's key stands for, nullptr if nobody wants it. */
+/* The string that begins with the quote at `start`: what stands between its quotes, and what that means. */
 enum json_status
-walker::key(ondemand::field &from, const node *want, const node *candidate, int depth, const node **found)
+walker::string(const char *start, std::string_view *inside, std::string_view *plain)
 {
-	const char *raw = from.key().raw();
-	const char *p = raw;
-	bool escaped = false;
+	const char *quote = text + *token - 1;
 
-	if (raw >= end)
-		return JSON_NOT_JSON;
-	*found = guess(raw, candidate);
-	if (*found)
-		p += candidate->key.size();
-	for (; *p != '"'; p++) {
-		if (*p == '\\') {
-			escaped = true;
-			p++;
-		}
-	}
-	std::string_view text(raw, size_t(p - raw));
-	if (depth == 1)
-		field = text;
-	if (*found)
+	while (*quote != '"')
+		quote--;
+	ASSERT(quote > start);
+	*plain = *inside = std::string_view(start + 1, size_t(quote - start - 1));
+	if (quote < escape)
 		return JSON_OK;
-	if (escaped) {
-		char *start = strings;
-		if (enum json_status status = unescape(text, strings))
-			return status;
-		text = std::string_view(start, size_t(strings - start));
+	char *unescaped = strings;
+	enum json_status status = unescape(*inside, strings);
+	*plain = std::string_view(unescaped, size_t(strings - unescaped));
+	find_escape(quote);
+	return status;
+}
+
+/* Takes a key and its colon, and finds the node that the key stands for, nullptr if nobody wants it. */
+enum json_status
+walker::key(const node *want, const node *candidate, int depth, const node **found)
+{
+	const char *start = take();
+	std::string_view inside, name;
+
+	if (*start != '"')
+		return JSON_NOT_JSON;
+	enum json_status status = string(start, &inside, &name);
+	if (depth == 1)
+		field = inside;
+	if (status || *take() != ':')
+		return status ? status : JSON_NOT_JSON;
+	*found = nullptr;
+	if (candidate && name == candidate->key) {
+		*found = candidate;
+	} else if (want) {
+		auto child = want->children.find(name);
+		if (child != want->children.end())
+			*found = child->second.get();
+		else if (depth == 1 && reject_unknown && !unknown.data())
+			unknown = field;
 	}
-	if (want) {
-		auto child = want->children.find(text);
-		*found = child != want->children.end() ? child->second.get() : nullptr;
-	}
-	if (!*found && depth == 1 && reject_unknown && !unknown.data())
-		unknown = field;
 	return JSON_OK;
 }
 
 enum json_status
-walker::object(ondemand::object &object, const node *want, int depth)
+walker::object(const node *want, int depth)
 {
 	const node *before = nullptr;
 
-	for (auto result : object) {
-		ondemand::field from;
+	if (text[*token] == '}') {
+		token++;
+		return JSON_OK;
+	}
+	for (;;) {
 		const node *found, *candidate = before ? before->next : want ? want->first : nullptr;
 
-		if (std::move(result).get(from))
-			return JSON_NOT_JSON;
-		if (enum json_status status = key(from, want, candidate, depth, &found))
+		if (enum json_status status = key(want, candidate, depth, &found))
 			return status;
 		if (found) {
 			if (found != candidate)
 				(before ? before->next : want->first) = found;
 			before = found;
 		}
-		if (enum json_status status = value(from.value(), found, depth))
+		if (enum json_status status = value(found, depth))
 			return status;
+		char behind = *take();
+		if (behind != ',')
+			return behind == '}' ? JSON_OK : JSON_NOT_JSON;
 	}
-	return JSON_OK;
 }
 
 enum json_status
-walker::array(ondemand::array &array, int depth)
+walker::array(int depth)
 {
-	for (auto result : array) {
-		ondemand::value element;
-
-		if (std::move(result).get(element))
-			return JSON_NOT_JSON;
-		if (enum json_status status = value(element, nullptr, depth))
-			return status;
+	if (text[*token] == ']') {
+		token++;
+		return JSON_OK;
 	}
-	return JSON_OK;
+	for (;;) {
+		if (enum json_status status = value(nullptr, depth))
+			return status;
+		char behind = *take();
+		if (behind != ',')
+			return behind == ']' ? JSON_OK : JSON_NOT_JSON;
+	}
 }
 
-/* An object or array; its raw text ends where the token behind it begins, or a bit earlier. */
 enum json_status
-walker::container(ondemand::value &value, const node *want, int depth, json_value *result)
+walker::container(const char *start, const node *want, int depth, json_value *result)
 {
-	ondemand::object inner;
-	ondemand::array list;
-	const char *behind;
-	enum json_status status;
+	bool is_object = *start == '{';
 
 	if (depth >= JSON_DEPTH_MAX)
 		return JSON_TOO_DEEP;
-	if (result->kind == JSON_OBJECT)
-		status = value.get_object().get(inner) ? JSON_NOT_JSON : object(inner, want, depth + 1);
-	else
-		status = value.get_array().get(list) ? JSON_NOT_JSON : array(list, depth + 1);
-	if (status)
-		return status;
-	if (value.current_location().get(behind) || behind > end)
+	enum json_status status = is_object ? object(want, depth + 1) : array(depth + 1);
+	size_t len = size_t(text + token[-1] + 1 - start);
+	*result = { is_object ? JSON_OBJECT : JSON_ARRAY, start, len, start, len };
+	return status;
+}
+
+/* What is no string and no container: it ends where its token does, at white space or the next token. */
+enum json_status
+walker::scalar(const char *start, const char *behind, enum json_kind kind, json_value *result) const
+{
+	if (!behind || (behind != text + *token && !is_space(*behind)))
 		return JSON_NOT_JSON;
-	result->raw_len = trim_end(std::string_view(result->raw, size_t(behind - result->raw))).size();
-	result->text = result->raw;
-	result->len = result->raw_len;
+	size_t len = size_t(behind - start);
+	*result = { kind, start, len, start, len };
 	return JSON_OK;
 }
 
-/* Takes the string itself: skipping one would let simdjson 3.0 take `"a":` for a field in the place of a value. */
 enum json_status
-walker::string(ondemand::value &value, std::string_view raw, json_value *result)
+walker::value(const node *want, int depth)
 {
-	if (raw.size() < 2 || raw.back() != '"' || value.get_raw_json_string().error())
-		return JSON_NOT_JSON;
-	std::string_view inside = raw.substr(1, raw.size() - 2);
-	result->text = inside.data();
-	result->len = inside.size();
-	if (!memchr(inside.data(), '\\', inside.size()))
-		return JSON_OK;
-	result->text = strings;
-	enum json_status status = unescape(inside, strings);
-	result->len = size_t(strings - result->text);
-	return status;
-}
+	const char *start = take();
+	json_value unwanted, *result = want && want->path != NO_PATH ? &values[want->path] : &unwanted;
 
-enum json_status
-walker::value(ondemand::value value, const node *want, int depth)
-{
-	std::string_view raw = value.raw_json_token();
-	enum json_status status = JSON_OK;
-
-	if (raw.data() >= end)
-		return JSON_NOT_JSON;
-	raw = trim_end(raw);
-	json_value result = { JSON_NUMBER, raw.data(), raw.size(), raw.data(), raw.size() };
 	if (want && !want->children.empty())
 		clear(want);
-	switch (raw.empty() ? '\0' : raw[0]) {
+	switch (*start) {
 	case '{':
 	case '[':
-		result.kind = raw[0] == '{' ? JSON_OBJECT : JSON_ARRAY;
-		status = container(value, want, depth, &result);
-		break;
-	case '"':
-		result.kind = JSON_STRING;
-		status = string(value, raw, &result);
-		break;
-	case 't':
-		result.kind = JSON_TRUE;
-		status = raw == "true" ? JSON_OK : JSON_NOT_JSON;
-		break;
-	case 'f':
-		result.kind = JSON_FALSE;
-		status = raw == "false" ? JSON_OK : JSON_NOT_JSON;
-		break;
-	case 'n':
-		result.kind = JSON_NULL;
-		status = raw == "null" ? JSON_OK : JSON_NOT_JSON;
-		break;
-	default:
-		status = is_number(raw) ? JSON_OK : JSON_NOT_JSON;
+		return container(start, want, depth, result);
+	case '"': {
+		std::string_view inside, plain;
+		enum json_status status = string(start, &inside, &plain);
+		*result = { JSON_STRING, plain.data(), plain.size(), start, inside.size() + 2 };
+		return status;
 	}
-	if (want && want->path != NO_PATH)
-		values[want->path] = result;
-	return status;
+	case 't':
+		return scalar(start, memcmp(start, "true", 4) == 0 ? start + 4 : nullptr, JSON_TRUE, result);
+	case 'f':
+		return scalar(start, memcmp(start, "false", 5) == 0 ? start + 5 : nullptr, JSON_FALSE, result);
+	case 'n':
+		return scalar(start, memcmp(start, "null", 4) == 0 ? start + 4 : nullptr, JSON_NULL, result);
+	default:
+		return scalar(start, skip_number(start), JSON_NUMBER, result);
+	}
 }
 
 /* Room for a message of len bytes, growing in steps: messages are of all sizes. */
@@ -420,8 +397,8 @@ reserve(json_reader &reader, size_t len)
 		capacity *= 2;
 	if (capacity == reader.capacity)
 		return;
-	ASSERT(reader.parser.allocate(capacity) == simdjson::SUCCESS);
-	reader.strings.reset(new char[capacity]);
+	ASSERT(simdjson::get_active_implementation()->create_dom_parser_implementation(capacity, JSON_DEPTH_MAX, reader.scanner) == simdjson::SUCCESS);
+	reader.strings.reset(new char[capacity + ARENA_PADDING]());
 	reader.capacity = capacity;
 }
 
@@ -433,26 +410,40 @@ not_object(char first)
 	    ? JSON_NOT_OBJECT : JSON_NOT_JSON;
 }
 
-enum json_status
-walk(json_reader &reader, const json_paths &paths, std::string_view message, walker &walker, json_value *values)
+/* Finds the tokens of a message that begins with a brace. The last must be a brace too; behind it a token is put that may stand behind no value, the
+ * first brace again. So the walk stops in time by the grammar alone. */
+const uint32_t *
+scan(json_reader &reader, std::string_view message)
 {
-	ondemand::document document;
-	ondemand::object object;
-	const char *behind;
+	auto &scanner = *reader.scanner;
+	const uint8_t *bytes = reinterpret_cast<const uint8_t *>(message.data());
 
+	if (scanner.stage1(bytes, message.size(), simdjson::stage1_mode::regular))
+		return nullptr;
+	uint32_t *tokens = scanner.structural_indexes.get(), n = scanner.n_structural_indexes;
+	ASSERT(n > 0 && tokens[0] == 0 && tokens[n - 1] < message.size());
+	tokens[n] = 0;
+	return message[tokens[n - 1]] == '}' ? tokens : nullptr;
+}
+
+/* Fills `values`; *field becomes the name of the field that an error is about. */
+enum json_status
+walk(json_reader &reader, const json_paths &paths, std::string_view message, bool reject_unknown, json_value *values, std::string_view *field)
+{
 	if (message.empty() || message[0] != '{')
 		return message.empty() ? JSON_NOT_JSON : not_object(message[0]);
-	if (reader.parser.iterate(message.data(), message.size(), message.size() + ARENA_PADDING).get(document))
+	const uint32_t *tokens = scan(reader, message);
+	if (!tokens)
 		return JSON_NOT_JSON;
-	if (document.get_object().get(object))
-		return JSON_NOT_JSON;
-	if (enum json_status status = walker.object(object, &paths.root, 1))
+	walker walker(message, tokens + 1, reader.strings.get(), reject_unknown, values);
+	if (enum json_status status = walker.object(&paths.root, 1)) {
+		*field = walker.field;
 		return status;
-	walker.field = {};
-	if (document.current_location().get(behind) != simdjson::OUT_OF_BOUNDS)
+	}
+	if (walker.token != tokens + reader.scanner->n_structural_indexes)
 		return JSON_NOT_JSON;
 	if (walker.unknown.data()) {
-		walker.field = walker.unknown;
+		*field = walker.unknown;
 		return JSON_UNKNOWN_FIELD;
 	}
 	if (paths.root.path != NO_PATH)
@@ -510,7 +501,6 @@ json_paths_new(const char *const *const *list, size_t n)
 			auto child = std::make_unique<node>();
 			node *below = child.get();
 			below->key = *key;
-			below->plain = below->key.find_first_of("\"\\") == std::string::npos;
 			at->children.emplace(below->key, std::move(child));
 			at = below;
 		}
@@ -569,16 +559,16 @@ json_read(struct json_reader *reader, const struct json_paths *paths, const char
 	/* `$` alone takes the whole message: nothing in it is unknown. */
 	bool whole = paths->root.path != NO_PATH && paths->root.children.empty();
 	reserve(*reader, message.size());
-	walker walker(*reader, message, reject_unknown && !whole, values);
-	enum json_status status = walk(*reader, *paths, message, walker, values);
+	std::string_view field;
+	enum json_status status = walk(*reader, *paths, message, reject_unknown && !whole, values, &field);
 
 	if (status != JSON_OK && !simdjson::validate_utf8(text, len)) {
 		status = JSON_BAD_UTF8;
-		walker.field = {};
+		field = {};
 	}
 	for (const auto &twin : paths->twins)
 		values[twin.first] = values[twin.second];
 	if (where)
-		*where = status == JSON_OK ? nullptr : keep_where(*reader, walker.field);
+		*where = status == JSON_OK ? nullptr : keep_where(*reader, field);
 	return status;
 }

@@ -284,3 +284,13 @@ def test_terminated_daemon_finishes_what_is_in_flight(db, redis_server, redis_cl
     daemon.start()
     wait_drained(redis_client)
     audit(redis_client, db, pushed)
+
+
+def test_without_a_ledger(db, redis_server, redis_client, sluice):
+    make_table(db)
+    pushed = push(redis_client, "orders", range(1, 5001), bad_every=100)
+    sluice(queue_config(redis_server, db, queue={"ledger": "off"}, pool_size=3))
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (4950, 50)
+    with pytest.raises(Exception, match="sluice_ledger"):
+        db.query("SELECT count(*) FROM sluice_ledger")

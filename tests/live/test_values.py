@@ -196,7 +196,7 @@ def make_things(db):
 def read_things(db, column):
     """{id: the column as text}."""
     read = f"{column}::text" if db.driver == "postgresql" else f"CONVERT({READ_AS.get(column, '%s') % column} USING utf8mb4)"
-    return dict(db.query(f"SELECT id, {read} FROM things".replace("%", "%%") if db.driver == "postgresql" else f"SELECT id, {read} FROM things"))
+    return dict(db.query(f"SELECT id, {read} FROM things"))
 
 
 def wait_empty(client, *keys):
@@ -256,7 +256,7 @@ def test_what_is_no_message(db, redis_server, redis_client, sluice):
            b'{"id":1,"deep":' + DEPTH_MAX * b"[" + DEPTH_MAX * b"]" + b"}"]
     good = [b'{"id":101}', b' \r\n\t{ "id" : 102 } \n', b'{"txt":"x","id":103,"\\u0000":1,"":{}}',
             b'{"id":104,"deep":' + (DEPTH_MAX - 1) * b"[" + (DEPTH_MAX - 1) * b"]" + b"}"]
-    mixed = good + bad + good[:0]
+    mixed = good + bad
     random.Random(1).shuffle(mixed)
     redis_client.lpush("orders", *mixed)
     sluice(queue_config(redis_server, db, queue={"table": "things"}))
@@ -272,7 +272,8 @@ def test_what_is_no_message(db, redis_server, redis_client, sluice):
 
 
 def test_absent_is_not_null(db, redis_server, redis_client, sluice):
-    db.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, remark varchar(20) DEFAULT 'none', must varchar(20) NOT NULL DEFAULT 'must', given varchar(20) NOT NULL)")
+    db.user_execute("""CREATE TABLE orders (id bigint PRIMARY KEY, remark varchar(20) DEFAULT 'none', must varchar(20) NOT NULL DEFAULT 'must',
+        given varchar(20) NOT NULL)""")
     redis_client.lpush("orders", '{"id":1,"given":"a"}', '{"id":2,"given":"b","remark":null}', '{"id":3,"given":"c","remark":"r","must":"m"}',
                        '{"id":4,"given":"d","must":null}', '{"id":5,"remark":"r"}', '{"id":6,"given":null}', '{"must":"m","id":7,"given":""}', '{}')
     sluice(queue_config(redis_server, db))
@@ -458,8 +459,7 @@ def test_table_in_a_schema(db, redis_server, redis_client, sluice):
         sluice(config)
         wait_empty(redis_client)
         assert db.query(f"SELECT id, name FROM {table} ORDER BY id") == [(1, "a"), (3, None)]
-        assert [letter["error"].get("sqlstate", letter["error"].get("errno")) for letter in dead_letters(redis_client, "orders")] == [
-            "22001" if postgresql else "1406"]
+        assert [code_of(letter) for letter in dead_letters(redis_client, "orders")] == ["22001" if postgresql else "1406"]
     finally:
         if not postgresql:
             db.execute("DROP DATABASE `odd schema`")
