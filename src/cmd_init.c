@@ -179,7 +179,7 @@ add_database(const struct config *config, const struct database_config *database
 /* Every command that the daemon sends, also those in scripts, and those of `check` and `dead`. */
 static const char *const redis_commands[] = {
 	"ping", "info", "select", "client|setname",                     /* logging in */
-	"lrange", "blmove", "eval", "evalsha",                          /* reading, waiting, and what runs the scripts */
+	"lrange", "blmove", "eval", /* reading, waiting, and what runs the scripts */
 	"llen", "lindex", "ltrim", "lpush", "rpush", "lset", "lrem",    /* in scripts, on the list and the dead letters */
 	"get", "set", "del", "pttl", "pexpire",                         /* in scripts, on the lease */
 	"hget", "hmget", "hset", "hdel", "hincrby",                             /* in scripts, on the state */

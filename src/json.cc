@@ -203,9 +203,11 @@ public:
 
 	enum json_status object(const node *want, int depth);
 
-	std::string_view field = {};   /* raw name of the top-level field under way */
-	std::string_view unknown = {}; /* raw name of the first top-level field that nobody wants */
-	const uint32_t *token;         /* where in `text` the next token begins */
+	std::string_view inside(const uint32_t *at) const;
+
+	const uint32_t *token;             /* where in `text` the next token begins */
+	const uint32_t *field = nullptr;   /* the token that names the top-level field under way */
+	const uint32_t *unknown = nullptr; /* the token that names the first top-level field that nobody wants */
 
 private:
 	const char *text;   /* the message */
@@ -214,15 +216,17 @@ private:
 	char *strings;      /* where the next unescaped string goes */
 	bool reject_unknown;
 	json_value *values;
+	json_value unwanted; /* takes values that no path wants */
 
 	const char *take() { return text + *token++; }
 	void find_escape(const char *from);
-	enum json_status key(const node *want, const node *candidate, int depth, const node **found);
+	enum json_status understand(std::string_view &string);
+	enum json_status key(const node *want, const node *candidate, int depth, const node *&found);
 	enum json_status value(const node *want, int depth);
 	enum json_status array(int depth);
-	enum json_status container(const char *start, const node *want, int depth, json_value *result);
-	enum json_status string(const char *start, std::string_view *inside, std::string_view *plain);
-	enum json_status scalar(const char *start, const char *behind, enum json_kind kind, json_value *result) const;
+	enum json_status container(const char *start, const node *want, int depth, json_value &result);
+	enum json_status string(const char *start, json_value &result);
+	enum json_status scalar(const char *start, const char *behind, enum json_kind kind, json_value &result) const;
 	void clear(const node *want);
 };
 
@@ -245,48 +249,57 @@ walker::find_escape(const char *from)
 	escape = found ? static_cast<const char *>(found) : end;
 }
 
-/* The string that begins with the quote at `start`: what stands between its quotes, and what that means. */
-enum json_status
-walker::string(const char *start, std::string_view *inside, std::string_view *plain)
+/* What stands between the quotes of the string at this token. */
+inline std::string_view
+walker::inside(const uint32_t *at) const
 {
-	const char *quote = text + *token - 1;
+	const char *start = text + at[0], *quote = text + at[1] - 1;
 
 	while (*quote != '"')
 		quote--;
 	ASSERT(quote > start);
-	*plain = *inside = std::string_view(start + 1, size_t(quote - start - 1));
-	if (quote < escape)
+	return std::string_view(start + 1, size_t(quote - start - 1));
+}
+
+/* Replaces the inside of a string by what it means. Most have no escape and mean themselves. */
+inline enum json_status
+walker::understand(std::string_view &string)
+{
+	const char *behind = string.data() + string.size();
+
+	if (behind <= escape)
 		return JSON_OK;
-	char *unescaped = strings;
-	enum json_status status = unescape(*inside, strings);
-	*plain = std::string_view(unescaped, size_t(strings - unescaped));
-	find_escape(quote);
+	char *start = strings;
+	enum json_status status = unescape(string, strings);
+	string = std::string_view(start, size_t(strings - start));
+	find_escape(behind);
 	return status;
 }
 
 /* Takes a key and its colon, and finds the node that the key stands for, nullptr if nobody wants it. */
 enum json_status
-walker::key(const node *want, const node *candidate, int depth, const node **found)
+walker::key(const node *want, const node *candidate, int depth, const node *&found)
 {
-	const char *start = take();
-	std::string_view inside, name;
+	const uint32_t *at = token;
 
-	if (*start != '"')
+	if (*take() != '"')
 		return JSON_NOT_JSON;
-	enum json_status status = string(start, &inside, &name);
 	if (depth == 1)
-		field = inside;
-	if (status || *take() != ':')
-		return status ? status : JSON_NOT_JSON;
-	*found = nullptr;
+		field = at;
+	std::string_view name = inside(at);
+	if (enum json_status status = understand(name))
+		return status;
+	if (*take() != ':')
+		return JSON_NOT_JSON;
+	found = nullptr;
 	if (candidate && name == candidate->key) {
-		*found = candidate;
+		found = candidate;
 	} else if (want) {
 		auto child = want->children.find(name);
 		if (child != want->children.end())
-			*found = child->second.get();
-		else if (depth == 1 && reject_unknown && !unknown.data())
-			unknown = field;
+			found = child->second.get();
+		else if (depth == 1 && reject_unknown && !unknown)
+			unknown = at;
 	}
 	return JSON_OK;
 }
@@ -303,7 +316,7 @@ walker::object(const node *want, int depth)
 	for (;;) {
 		const node *found, *candidate = before ? before->next : want ? want->first : nullptr;
 
-		if (enum json_status status = key(want, candidate, depth, &found))
+		if (enum json_status status = key(want, candidate, depth, found))
 			return status;
 		if (found) {
 			if (found != candidate)
@@ -335,7 +348,18 @@ walker::array(int depth)
 }
 
 enum json_status
-walker::container(const char *start, const node *want, int depth, json_value *result)
+walker::string(const char *start, json_value &result)
+{
+	std::string_view string = inside(token - 1);
+	size_t raw_len = string.size() + 2;
+	enum json_status status = understand(string);
+
+	result = { JSON_STRING, string.data(), string.size(), start, raw_len };
+	return status;
+}
+
+enum json_status
+walker::container(const char *start, const node *want, int depth, json_value &result)
 {
 	bool is_object = *start == '{';
 
@@ -343,18 +367,18 @@ walker::container(const char *start, const node *want, int depth, json_value *re
 		return JSON_TOO_DEEP;
 	enum json_status status = is_object ? object(want, depth + 1) : array(depth + 1);
 	size_t len = size_t(text + token[-1] + 1 - start);
-	*result = { is_object ? JSON_OBJECT : JSON_ARRAY, start, len, start, len };
+	result = { is_object ? JSON_OBJECT : JSON_ARRAY, start, len, start, len };
 	return status;
 }
 
 /* What is no string and no container: it ends where its token does, at white space or the next token. */
 enum json_status
-walker::scalar(const char *start, const char *behind, enum json_kind kind, json_value *result) const
+walker::scalar(const char *start, const char *behind, enum json_kind kind, json_value &result) const
 {
 	if (!behind || (behind != text + *token && !is_space(*behind)))
 		return JSON_NOT_JSON;
 	size_t len = size_t(behind - start);
-	*result = { kind, start, len, start, len };
+	result = { kind, start, len, start, len };
 	return JSON_OK;
 }
 
@@ -362,7 +386,7 @@ enum json_status
 walker::value(const node *want, int depth)
 {
 	const char *start = take();
-	json_value unwanted, *result = want && want->path != NO_PATH ? &values[want->path] : &unwanted;
+	json_value &result = want && want->path != NO_PATH ? values[want->path] : unwanted;
 
 	if (want && !want->children.empty())
 		clear(want);
@@ -370,12 +394,8 @@ walker::value(const node *want, int depth)
 	case '{':
 	case '[':
 		return container(start, want, depth, result);
-	case '"': {
-		std::string_view inside, plain;
-		enum json_status status = string(start, &inside, &plain);
-		*result = { JSON_STRING, plain.data(), plain.size(), start, inside.size() + 2 };
-		return status;
-	}
+	case '"':
+		return string(start, result);
 	case 't':
 		return scalar(start, memcmp(start, "true", 4) == 0 ? start + 4 : nullptr, JSON_TRUE, result);
 	case 'f':
@@ -437,13 +457,14 @@ walk(json_reader &reader, const json_paths &paths, std::string_view message, boo
 		return JSON_NOT_JSON;
 	walker walker(message, tokens + 1, reader.strings.get(), reject_unknown, values);
 	if (enum json_status status = walker.object(&paths.root, 1)) {
-		*field = walker.field;
+		if (walker.field)
+			*field = walker.inside(walker.field);
 		return status;
 	}
 	if (walker.token != tokens + reader.scanner->n_structural_indexes)
 		return JSON_NOT_JSON;
-	if (walker.unknown.data()) {
-		*field = walker.unknown;
+	if (walker.unknown) {
+		*field = walker.inside(walker.unknown);
 		return JSON_UNKNOWN_FIELD;
 	}
 	if (paths.root.path != NO_PATH)

@@ -9,7 +9,7 @@
 #include "arena.h"
 
 #define GUARD_STREAK_MAX 3
-#define COMMIT_ROWS 100.0 /* rows that cost as much as a commit, about */
+#define COMMIT_ROWS 200.0 /* rows that cost as much as a commit, about */
 #define MEASURE_BUSY_MS 100
 #define MEASURE_IDLE_MS 5000
 #define POLL_MS 100

@@ -462,21 +462,16 @@ only_row(const struct window *w)
 	return i;
 }
 
-/* The rows' fault: find the one that is bad. Named by the server: what stands before it was taken, so it is stored with it, the rest is tried again. */
+/* The rows' fault: find the one that is bad. Where the server names it, the rest is tried again at once, in one window: commits are dearer than rows. */
 static void
 bad_rows(struct queue *q, struct window *w, const struct task *t)
 {
-	if (t->item >= 0 && t->item < w->count && !w->skip[t->item]) {
+	if (t->item >= 0 && t->item < w->count && !w->skip[t->item])
 		refuse(q, w, (uint32_t)t->item, &t->error);
-		if ((uint32_t)t->item + 1 < w->count) {
-			window_split(w, (uint32_t)t->item + 1);
-			q->counters.split++;
-		}
-	} else if (window_rows(w) == 1) {
+	else if (window_rows(w) == 1)
 		refuse(q, w, only_row(w), &t->error);
-	} else {
+	else
 		halve(q, w);
-	}
 }
 
 static void

@@ -43,7 +43,8 @@ def only(db, postgresql, mysql):
     return postgresql if db.driver == "postgresql" else mysql
 
 
-@pytest.mark.parametrize("bad", [[0], [200], [399], [0, 1, 198, 199, 200, 398, 399], range(0, 400, 9)], ids=["first", "middle", "last", "several", "spread"])
+@pytest.mark.parametrize("bad", [[0], [200], [399], [0, 1, 198, 199, 200, 398, 399], range(0, 400, 9)],
+                         ids=["first", "middle", "last", "several", "spread"])
 def test_bad_orders_anywhere(db, redis_server, redis_client, sluice, bad):
     make_table(db)
     redis_client.lpush("orders", *[BAD[number % len(BAD)] % number if number in bad else order(number) for number in range(400)])
@@ -88,7 +89,8 @@ def test_only_the_second_of_a_key_is_refused(db, redis_server, redis_client, slu
 
 
 # A rule that orders 7 and 13 of 20 break: statements that make it, and its code. `customer` is "customer 7" and "customer 13".
-RAISES = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN IF NEW.id IN (7, 13) THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END$$"
+RAISES = """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN IF NEW.id IN (7, 13) THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END$$"""
 PEOPLE = ["CREATE TABLE people (id bigint PRIMARY KEY)",
           "INSERT INTO people VALUES " + ", ".join(f"({number})" for number in range(20) if number not in (7, 13))]
 RULES = {
@@ -97,7 +99,8 @@ RULES = {
         "deferred foreign key": (PEOPLE + ["ALTER TABLE orders ADD FOREIGN KEY (id) REFERENCES people DEFERRABLE INITIALLY DEFERRED"], "23503"),
         "check": (["ALTER TABLE orders ADD CONSTRAINT rule CHECK (id NOT IN (7, 13))"], "23514"),
         "trigger": ([RAISES, "CREATE TRIGGER rule BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION refuse()"], "P0001"),
-        "deferred trigger": ([RAISES, "CREATE CONSTRAINT TRIGGER rule AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"],
+        "deferred trigger": ([RAISES, "CREATE CONSTRAINT TRIGGER rule AFTER INSERT ON orders "
+                              "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()"],
                              "P0001"),
         "exclusion": (["INSERT INTO orders (id, customer, total) VALUES (107, '', 1), (113, '', 1)",
                        "ALTER TABLE orders ADD EXCLUDE USING btree ((id % 100) WITH =)"], "23P01"),
@@ -135,7 +138,8 @@ def test_rules_of_the_table(driver, rule, request, redis_server, redis_client, s
 
 def test_content_of_dead_letters(db, redis_server, redis_client, sluice):
     make_table(db)
-    payloads = [b'{"id":0,"customer":"\xff\x00\x80 no UTF-8"', b"", b'{"id":2,"customer":"control \x01\x1f \\ \\\\ / \x7f \xe2\x80\xa8 \xf0\x9f\x98\x80"',
+    payloads = [b'{"id":0,"customer":"\xff\x00\x80 no UTF-8"', b"",
+                b'{"id":2,"customer":"control \x01\x1f \\ \\\\ / \x7f \xe2\x80\xa8 \xf0\x9f\x98\x80"',
                 b'{"id":3,"customer":"c","total":1,"quantity":"x\xf0\x9f\x98\x80"}',
                 b'{"id":4,"customer":"c","total":1.00,"note":"' + 40000 * '\u00e9"'.encode().replace(b'"', b'\\"') + b'"}']
     redis_client.lpush("orders", *payloads, order(5))

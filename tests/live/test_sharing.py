@@ -19,7 +19,8 @@ DRAIN_SECONDS = 60
 LOOK_SECONDS = 0.12
 OPEN_TRANSACTIONS = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE usename = 'sluice' AND xact_start IS NOT NULL AND state <> 'idle'",
-    "mysql": "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id WHERE p.user = 'sluice'",
+    "mysql": "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p ON p.id = t.trx_mysql_thread_id"
+             " WHERE p.user = 'sluice'",
 }
 WAITING = {
     "postgresql": "SELECT count(*) FROM pg_locks WHERE NOT granted",
@@ -105,7 +106,8 @@ def test_weight(db, redis_server, redis_client, sluice):
     keys = ("heavy", "light")
     for table in keys:
         make_table(db, table)
-    daemon = sluice(shared_config(redis_server, db, {"heavy": {"weight": 3, "batch_rows": 50}, "light": {"weight": 1, "batch_rows": 50}}, pool_size=6))
+    daemon = sluice(shared_config(redis_server, db, {"heavy": {"weight": 3, "batch_rows": 50}, "light": {"weight": 1, "batch_rows": 50}},
+                                 pool_size=6))
     for key in keys:
         push(redis_client, key, [0])
     wait_empty(redis_client, *keys)

@@ -21,8 +21,10 @@ Case = collections.namedtuple("Case", "column sent arrives")
 # `code` is sqlstate or errno; "" where no server was asked. `words` stand in the message.
 Refused = collections.namedtuple("Refused", "code words", defaults=("",))
 
-TEXTS = ["", " both ends ", "tab\tnewline\nreturn\rbackspace\bfeed\f", "it's \"quoted\" `so`", "back\\slash \\n \\\\ \\x41 \\t", "\\N", "\\.", "NULL", "DEFAULT",
-         "'; DROP TABLE things; --", "%s %d %%", "\x01\x1a\x1b\x7f", "Zo\u00eb e\u0301 \u2028 \u202e \ufeff", "\U0001f600 \U0001f468\u200d\U0001f469 \U0010ffff \uffff",
+TEXTS = ["", " both ends ", "tab\tnewline\nreturn\rbackspace\bfeed\f", "it's \"quoted\" `so`", "back\\slash \\n \\\\ \\x41 \\t",
+         "\\N", "\\.", "NULL", "DEFAULT",
+         "'; DROP TABLE things; --", "%s %d %%", "\x01\x1a\x1b\x7f", "Zo\u00eb e\u0301 \u2028 \u202e \ufeff",
+         "\U0001f600 \U0001f468\u200d\U0001f469 \U0010ffff \uffff",
          "ends with a backslash\\", "ends with a quote'", "{1,2}", "x" * 20000]
 
 BOTH = [Case("txt", json.dumps(text, ensure_ascii=plain), text) for text in TEXTS for plain in (True, False)] + [
@@ -168,14 +170,17 @@ CASES = {
 # Type of each column and how it is read back as text; %s is the column.
 COLUMNS = {
     "postgresql": {
-        "id": "bigint PRIMARY KEY", "big": "bigint", "money": "numeric(12,2)", "number": "numeric", "dbl": "double precision", "flag": "boolean", "txt": "text",
+        "id": "bigint PRIMARY KEY", "big": "bigint", "money": "numeric(12,2)", "number": "numeric", "dbl": "double precision",
+        "flag": "boolean", "txt": "text",
         "short": "varchar(5)", "chars": "char(4)", "day": "date", "clock": "time", "moment": "timestamptz", "local": "timestamp", "span": "interval",
-        "uid": "uuid", "raw": "bytea", "bits": "bit(4)", "mood": "mood", "doc": "json", "docb": "jsonb", "ints": "int[]", "texts": "text[]", "grid": "int[][]",
+        "uid": "uuid", "raw": "bytea", "bits": "bit(4)", "mood": "mood", "doc": "json", "docb": "jsonb", "ints": "int[]",
+        "texts": "text[]", "grid": "int[][]",
         "moods": "mood[]", "docs": "jsonb[]", "addr": "inet", "positive": "positive", "made": "bigint GENERATED ALWAYS AS (big % 7) STORED",
     },
     "mysql": {
         "id": "bigint PRIMARY KEY", "big": "bigint", "ubig": "bigint unsigned", "money": "decimal(12,2)", "number": "decimal(65,30)", "dbl": "double",
-        "flag": "boolean", "years": "year", "txt": "text", "latin": "varchar(20) CHARACTER SET latin1", "short": "varchar(5)", "chars": "char(4)", "day": "date",
+        "flag": "boolean", "years": "year", "txt": "text", "latin": "varchar(20) CHARACTER SET latin1", "short": "varchar(5)",
+        "chars": "char(4)", "day": "date",
         "clock": "time(1)", "moment": "datetime(3)", "stamp": "timestamp(6) NULL", "uid": "uuid", "raw": "blob", "bits": "bit(8)",
         "mood": """enum('ok', 'sad', 'it''s "so" \\\\')""", "colours": "set('red', 'green', 'blue')", "doc": "json", "addr": "inet6",
         "made": "bigint GENERATED ALWAYS AS (big % 7) STORED",
@@ -251,7 +256,8 @@ def test_what_is_no_message(db, redis_server, redis_client, sluice):
     make_things(db)
     bad = [b"", b" ", b"null", b"12", b'"text"', b"[]", b'[{"id":1}]', b"{", b'{"id":1', b'{"id":1}}', b'{"id":1}{"id":2}', b'{"id":1,}', b"{'id':1}",
            b'{"id":01}', b'{"id":+1}', b'{"id":.5}', b'{"id":NaN}', b'{"id":1 /* one */}', b'\xef\xbb\xbf{"id":1}', b'{"id":1,"txt":"\xff"}',
-           b'{"id":1,"txt":"\xed\xa0\x80"}', b'{"id":1,"txt":"\xc0\xaf"}', b'{"id":1,"txt":"tab\there"}', b'{"id":1,"txt":"nul\0here"}', b'{"id":1,"txt":"\\x41"}',
+           b'{"id":1,"txt":"\xed\xa0\x80"}', b'{"id":1,"txt":"\xc0\xaf"}', b'{"id":1,"txt":"tab\there"}', b'{"id":1,"txt":"nul\0here"}',
+           b'{"id":1,"txt":"\\x41"}',
            b'{"id":1,"nobody wants":"\\ud800"}', b'{"id":1,"nobody wants":tru}', b'{"\\ud800":1,"id":1}', b'{"id":1,"deep":' + 100000 * b"[", b"{}\0",
            b'{"id":1,"deep":' + DEPTH_MAX * b"[" + DEPTH_MAX * b"]" + b"}"]
     good = [b'{"id":101}', b' \r\n\t{ "id" : 102 } \n', b'{"txt":"x","id":103,"\\u0000":1,"":{}}',
@@ -307,13 +313,16 @@ def test_identity_that_is_always_given(pg, redis_server, redis_client, sluice):
 
 def test_column_lines(db, redis_server, redis_client, sluice):
     pg = db.driver == "postgresql"
-    db.user_execute("""CREATE TABLE orders (id bigint, city varchar(20), dotted varchar(20), message text, raw %s, received %s, source varchar(20), place bigint,
+    db.user_execute("""CREATE TABLE orders (id bigint, city varchar(20), dotted varchar(20), message text, raw %s, received %s,
+        source varchar(20), place bigint,
         untouched varchar(20) DEFAULT 'yes')""" % (("bytea", "timestamptz") if pg else ("blob", "datetime(6)")))
     config = queue_config(redis_server, db)
-    config["queue orders"].update({"column.id": "$.order.id", "column.city": "$.order.to.city", "column.dotted": "$['a.b']['it\\'s']", "column.message": "$",
+    config["queue orders"].update({"column.id": "$.order.id", "column.city": "$.order.to.city", "column.dotted": "$['a.b']['it\\'s']",
+                                  "column.message": "$",
                                    "column.raw": "base64($.file)", "column.received": "@now", "column.source": "@queue", "column.place": "@position"})
     content = bytes(range(256))
-    first = json.dumps({"order": {"id": 1, "to": {"city": "K\u00f6ln"}}, "a.b": {"it's": "x"}, "untouched": "no", "file": base64.b64encode(content).decode()})
+    first = json.dumps({"order": {"id": 1, "to": {"city": "K\u00f6ln"}}, "a.b": {"it's": "x"},
+                        "untouched": "no", "file": base64.b64encode(content).decode()})
     messages = [first, '{"order":{"id":2,"to":null},"file":null}', '{"order":{"id":3},"file":""}', '{"order":{"id":4},"file":"no base64!"}',
                 '{"order":{"id":5},"file":7}', '{ "order" : {"id":6, "to":{"city":{"a": 1}}}, "file":"-_8" }', '{"order":[7]}']
     redis_client.lpush("orders", *messages)
@@ -330,7 +339,8 @@ def test_column_lines(db, redis_server, redis_client, sluice):
         received = received if received.tzinfo else received.replace(tzinfo=datetime.timezone.utc)
         assert abs(datetime.datetime.now(datetime.timezone.utc) - received) < datetime.timedelta(minutes=1)
     dead = dead_letters(redis_client, "orders")
-    assert [(letter["position"], letter["error"]["class"], letter["error"]["column"]) for letter in dead] == [(3, "message", "raw"), (4, "message", "raw")]
+    assert [(letter["position"], letter["error"]["class"], letter["error"]["column"]) for letter in dead] == [
+        (3, "message", "raw"), (4, "message", "raw")]
 
 
 def test_unknown_field_rejected(db, redis_server, redis_client, sluice):
@@ -348,7 +358,8 @@ def test_same_field_twice(db, redis_server, redis_client, sluice):
     db.user_execute("CREATE TABLE orders (id bigint, name varchar(20), inner_name varchar(20))")
     config = queue_config(redis_server, db)
     config["queue orders"].update({"column.id": "$.id", "column.name": "$.name", "column.inner_name": "$.o.n"})
-    redis_client.lpush("orders", '{"name":"a","id":1,"name":"b"}', '{"id":2,"name":"a","n\\u0061me":null}', '{"id":9,"id":3,"o":{"n":"a"},"o":{"n":"b","n":"c"}}',
+    redis_client.lpush("orders", '{"name":"a","id":1,"name":"b"}', '{"id":2,"name":"a","n\\u0061me":null}',
+                       '{"id":9,"id":3,"o":{"n":"a"},"o":{"n":"b","n":"c"}}',
                        '{"id":4,"o":{"n":"a"},"o":{}}')
     sluice(config)
     wait_empty(redis_client)
@@ -394,7 +405,8 @@ def test_upsert_of_a_key_again_and_again(db, redis_server, redis_client, sluice)
 
 @pytest.mark.parametrize("batch_rows", [7, 1000])
 def test_upsert_newer_never_goes_back(db, redis_server, redis_client, sluice, batch_rows):
-    db.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, name varchar(20), changed %s)" % ("timestamptz" if db.driver == "postgresql" else "datetime(3)"))
+    db.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, name varchar(20), changed %s)"
+                    % ("timestamptz" if db.driver == "postgresql" else "datetime(3)"))
     chance = random.Random(3)
     newest, messages = {}, []
     for place in range(400):
@@ -419,7 +431,8 @@ def test_upsert_newer_never_goes_back(db, redis_server, redis_client, sluice, ba
 @pytest.mark.parametrize("mode", ["insert", "upsert"])
 def test_odd_names(db, redis_server, redis_client, sluice, mode):
     quote = '"' if db.driver == "postgresql" else "`"
-    names = ["id", "order", "select", "a b", "Gr\u00f6\u00dfe", "per%cent", "quo\"te", "back`tick", "do.t", "$1", "semi;colon", "it's", "back\\slash", "{brace}", "UPPER"]
+    names = ["id", "order", "select", "a b", "Gr\u00f6\u00dfe", "per%cent", "quo\"te", "back`tick", "do.t", "$1",
+             "semi;colon", "it's", "back\\slash", "{brace}", "UPPER"]
     tables = ["My \"odd\" `Table` 50%", "user"]
     values = {name: number for number, name in enumerate(names)}
     config = queue_config(redis_server, db)
@@ -431,7 +444,8 @@ def test_odd_names(db, redis_server, redis_client, sluice, mode):
     for number, table in enumerate(tables):
         columns = ", ".join(f"{quoted(name)} int{' PRIMARY KEY' if name == 'id' else ''}" for name in names)
         db.user_execute(f"CREATE TABLE {quoted(table)} ({columns})")
-        config[f"queue q{number}"] = {"source": f"list:q{number}", "database": "shop", "table": table, "dead_letter": f"{{q{number}}}:dead", "mode": mode,
+        config[f"queue q{number}"] = {"source": f"list:q{number}", "database": "shop", "table": table, "dead_letter": f"{{q{number}}}:dead",
+                                      "mode": mode,
                                       **({} if mode == "insert" else {"key": "id", "newer": "UPPER"})}
         redis_client.lpush(f"q{number}", json.dumps(values), '{"id":"x"}')
     sluice(config)
