@@ -93,11 +93,12 @@ on_catalogue(void *arg, const struct db_result *result)
 	struct buf why = BUF_INIT;
 	struct table *table = table_read(e->place->config->target->driver, result);
 	struct mapping *mapping = mapping_new(e->place->config, table, &why);
-	table_free(&table);
 	if (mapping == NULL) {
+		table_free(&table);
 		refuse(e, DB_SETUP, buf_cstr(&why));
 	} else {
-		e->place->mapped(e->place->arg, mapping);
+		a.altered = e->place->table != NULL && !table_equal(e->place->table, table);
+		e->place->mapped(e->place->arg, table, mapping);
 		finish(e, &a);
 	}
 	buf_free(&why);

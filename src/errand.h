@@ -9,14 +9,16 @@
 struct encoder;
 struct mapping;
 struct queue_config;
+struct table;
 
 /* What statements of one queue need to know. */
 struct errand_place {
 	const struct queue_config *config; /* borrowed */
 	const char *generation;            /* of the queue; borrowed, read at each statement */
 	const struct mapping *mapping;     /* borrowed; replaced when the catalogue was read again */
-	/* A new mapping was made (the receiver owns it), by a CATALOGUE statement. */
-	void (*mapped)(void *arg, struct mapping *mapping);
+	const struct table *table;         /* that it was made for; borrowed */
+	/* The table was read and a mapping made for it, by a CATALOGUE statement; the receiver owns both. */
+	void (*mapped)(void *arg, struct table *table, struct mapping *mapping);
 	/* A statement's answer. */
 	void (*answered)(void *arg, struct task *task, const struct answer *answer);
 	void *arg;

@@ -361,6 +361,7 @@ queue_resume(struct queue *q, uint64_t now)
 		queue_tell(q, LOG_LEVEL_INFO, "resumed by the operator");
 	q->paused = false;
 	q->refused = 0;
+	q->altered = false;
 	q->recheck |= q->block == BLOCK_SETUP;
 	q->block_until = now;
 	pump(q);

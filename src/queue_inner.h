@@ -76,6 +76,8 @@ struct queue {
 	size_t n_cuts;
 	bool cutting;          /* cuts wait or run: nothing new is written */
 	bool recheck;          /* the table must be looked at again before the next store */
+	uint64_t looked_at;    /* ms; when the table was last looked at */
+	bool altered;          /* it was another table then, and has taken no row since: what it refuses now is not the rows' fault */
 
 	/* the flow */
 	struct list windows;   /* by position, from `settled` on; gaps only while stopping */

@@ -8,6 +8,8 @@
 #define ATTEMPTS_BEFORE_SPLIT 5   /* of a window that fails for a reason that we do not know, or that loses its connection each time */
 #define REFUSED_MAX 100           /* rows refused with none taken between: that is the schema, not the data */
 #define RESOLVE_AGAIN_MS 1000
+#define LOOK_AGAIN_MS 5000        /* a table that somebody alters while we run is noticed this soon */
+#define LOOK_FRESH_MS 200        /* a row that is refused counts as bad only if the table was looked at so lately */
 
 /* -- choosing */
 
@@ -123,10 +125,17 @@ refill(struct queue *q)
 		q->tokens = most;
 }
 
+/* Must the table be looked at before anything is stored? */
+static bool
+is_look_due(const struct queue *q)
+{
+	return q->recheck || (q->now - q->looked_at >= LOOK_AGAIN_MS && first_ready(q, WINDOW_READ) != NULL);
+}
+
 static bool
 may_store(struct queue *q)
 {
-	if (queue_is_blocked(q) || q->cutting || q->aligning || q->recheck)
+	if (queue_is_blocked(q) || q->cutting || q->aligning || is_look_due(q))
 		return false;
 	if (q->limits.rate == 0)
 		return true;
@@ -152,7 +161,7 @@ control_wanted(const struct queue *q, enum task_kind *kind)
 		return true;
 	case QUEUE_DRAIN:
 		*kind = q->cutting ? TASK_CUT : TASK_PREPARE;
-		return q->cutting ? q->n_cuts > 0 : q->recheck;
+		return q->cutting ? q->n_cuts > 0 : is_look_due(q);
 	default:
 		return false;
 	}
@@ -210,6 +219,7 @@ begin_control(struct queue *q, struct session *session)
 	if (!control_wanted(q, &kind))
 		return false;
 	struct task *t = new_task(q, kind, session);
+	t->ledger &= q->state != QUEUE_DRAIN || kind != TASK_PREPARE; /* the ring is there */
 	if (kind == TASK_CUT) {
 		t->cuts = q->cuts;
 		t->n_cuts = q->n_cuts;
@@ -383,10 +393,14 @@ control_ended(struct queue *q, struct task *t)
 			queue_restart(q, 0);
 		return;
 	}
-	if ((q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused < REFUSED_MAX - 1)
+	if ((q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused < REFUSED_MAX - 1 && !q->altered)
 		queue_clear_block(q);
 	if (t->kind == TASK_PREPARE) {
 		q->recheck = false;
+		q->looked_at = q->now;
+		if (t->altered)
+			queue_tell(q, LOG_LEVEL_INFO, "the table was altered: its new columns count from now on");
+		q->altered |= t->altered;
 		if (q->state == QUEUE_PREPARE && q->limits.ledger)
 			q->state = QUEUE_RAISE;
 		else if (q->state == QUEUE_PREPARE) {
@@ -412,6 +426,7 @@ committed(struct queue *q, struct task *t)
 	q->counters.batches_ok++;
 	q->counters.committed += rows - t->duplicates;
 	q->counters.duplicate += t->duplicates;
+	q->altered &= rows == 0;
 	q->refused -= rows < q->refused ? rows : q->refused;
 	q->refusal_rate *= REFUSAL_ROWS / (REFUSAL_ROWS + rows);
 	if (rows > 0 && (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP))
@@ -435,6 +450,12 @@ halve(struct queue *q, struct window *w)
 static void
 refuse(struct queue *q, struct window *w, uint32_t item, const struct db_error *e)
 {
+	if (q->altered) {
+		q->recheck = true;
+		queue_set_block(q, BLOCK_SETUP, "the table was altered and refuses now what it would have taken: %s, %s%s%s. Mend it, or go on with `sluice resume` if "
+		    "the orders are wrong", db_class_name(e->class), e->code[0] ? e->code : "no code", e->column[0] ? ", column " : "", e->column);
+		return;
+	}
 	struct reject r = { .index = item };
 	snprintf(r.class, sizeof r.class, "%s", db_class_name(e->class));
 	snprintf(r.code, sizeof r.code, "%s", e->code);
@@ -484,7 +505,9 @@ store_failed(struct queue *q, const struct task *t)
 	switch (e->class) {
 	case DB_DATA:
 	case DB_TOO_BIG:
-		if (t->failed != STATEMENT_LEDGER && window_rows(w) > 0)
+		if (q->now - q->looked_at >= LOOK_FRESH_MS)
+			q->recheck = true; /* perhaps it is the table's fault: look, and try the same again */
+		else if (t->failed != STATEMENT_LEDGER && window_rows(w) > 0)
 			bad_rows(q, w, t);
 		else
 			again(q, w);
@@ -557,7 +580,9 @@ ended(struct queue *q, struct task *t)
 	bool is_control = t->kind != TASK_STORE && t->kind != TASK_RESOLVE;
 	if (is_control)
 		q->control = false;
-	q->ports->give_back(q->world, t->session, t->error.lost || t->error.class == DB_NOT_WRITABLE);
+	/* a server that refused for its rights may keep them for the session's life, as MariaDB does: a new one sees what was mended */
+	bool useless = t->error.lost || t->error.class == DB_NOT_WRITABLE || t->error.class == DB_SETUP;
+	q->ports->give_back(q->world, t->session, useless);
 	if (t->window != NULL)
 		t->window->has_task = false;
 	if (t->view != q->view) {

@@ -151,6 +151,9 @@ task_answer(struct task *t, const struct answer *a)
 		if (a->affected == 0)
 			end(t, TASK_FENCED);
 		break;
+	case STATEMENT_CATALOGUE:
+		t->altered = a->altered;
+		break;
 	case STATEMENT_ROWS:
 		t->duplicates = a->duplicates;
 		break;

@@ -71,6 +71,7 @@ struct answer {
 	long item;                     /* DB_DATA: index in the window of the item that the server named; -1: not named */
 	uint64_t affected;             /* LEDGER, CUT: rows changed */
 	uint64_t duplicates;           /* ROWS: rows that were there already (mode ignore) */
+	bool altered;                  /* CATALOGUE: the table is not what it was when it was last looked at */
 	bool rolled_back;              /* COMMIT was answered with ROLLBACK */
 	uint64_t epoch;                /* RING_LOCK: highest there */
 	const struct ledger_row *rows; /* RING_READ, ROW_LOCK: n_rows of them, valid during the call */
@@ -109,6 +110,7 @@ struct task {
 	struct db_error error;      /* TASK_FAILED, TASK_DOUBT: why */
 	long item;                  /* as in the answer */
 	uint64_t duplicates;        /* as in the answer */
+	bool altered;               /* as in the answer */
 };
 
 /* The next statement to run into *statement; false: the task has ended, see outcome. */

@@ -17,6 +17,7 @@
 #include "queue.h"
 #include "redis.h"
 #include "source_list.h"
+#include "table.h"
 #include "window.h"
 
 #define WAIT_S 20 /* one blocking wait; Redis is asked again after it */
@@ -30,7 +31,8 @@ struct worker {
 	struct list calls;                    /* struct call: asked of Redis and not answered */
 	struct queue *queue;                  /* owned */
 	struct pool_client client;            /* joined while it works */
-	struct mapping *mapping;              /* owned; NULL until the catalogue was read */
+	struct table *table;                  /* as last read; owned; NULL until then */
+	struct mapping *mapping;              /* made for it; owned */
 	struct errand_place place;            /* what errands need */
 	struct event *timer;                  /* queue_tick(); owned */
 	struct event *no_wait;                /* answers a wait that cannot be made; owned */
@@ -307,11 +309,13 @@ port_prepare(void *world, struct task *task)
 }
 
 static void
-on_mapped(void *arg, struct mapping *mapping)
+on_mapped(void *arg, struct table *table, struct mapping *mapping)
 {
 	struct worker *w = arg;
 	mapping_free(&w->mapping);
+	table_free(&w->table);
 	w->place.mapping = w->mapping = mapping;
+	w->place.table = w->table = table;
 }
 
 static void
@@ -460,7 +464,7 @@ worker_new(const struct worker_context *context, const struct queue_config *conf
 	ASSERT(w->timer != NULL && w->no_wait != NULL);
 	struct queue_limits limits = limits_of(context->config, config);
 	w->queue = queue_new(&ports, w, &limits, context->config->instance);
-	w->place = (struct errand_place){ config, queue_generation(w->queue), NULL, on_mapped, on_answered, w };
+	w->place = (struct errand_place){ config, queue_generation(w->queue), NULL, NULL, on_mapped, on_answered, w };
 	w->client = (struct pool_client){ .name = config->name, .weight = config->weight, .max = config->max_batches, .give = on_give, .arg = w };
 	pool_join(pool, &w->client);
 	w->commands = redis_open(context->base, &context->config->redis, "sluice", &command_events, w);
@@ -484,6 +488,7 @@ worker_free(struct worker **worker)
 	event_free(w->timer);
 	event_free(w->no_wait);
 	mapping_free(&w->mapping);
+	table_free(&w->table);
 	if (w->client.held == 0) {
 		pool_leave(&w->client);
 		queue_free(&w->queue);
