@@ -42,6 +42,7 @@ struct encoder {
 	struct buf listed;           /* its columns, a column_set; behind that its pass and whether COPY takes it: what makes a group */
 	size_t set_size;             /* bytes of the column_set */
 	struct intern group_numbers; /* by `listed` */
+	uint32_t last_group;         /* where the row before went: mostly the next one goes there too */
 	struct group *groups;        /* by number; cap_groups of them */
 	size_t cap_groups;
 	struct intern key_numbers;   /* by `key` */
@@ -180,13 +181,15 @@ static uint32_t
 find_group(struct run *run, uint32_t pass)
 {
 	struct encoder *e = run->encoder;
-	uint32_t known = e->group_numbers.n;
+	uint32_t known = e->group_numbers.n, number = e->last_group;
 	bool is_copy = e->context.as == &sql_text_copy;
 
 	e->listed.len = e->set_size;
 	buf_add(&e->listed, (const char *)&pass, sizeof pass);
 	buf_addc(&e->listed, is_copy);
-	uint32_t number = intern_number(&e->group_numbers, e->listed.data, e->listed.len);
+	if (number < known && memcmp(intern_bytes(&e->group_numbers, number), e->listed.data, e->listed.len) == 0)
+		return number;
+	e->last_group = number = intern_number(&e->group_numbers, e->listed.data, e->listed.len);
 	if (number < known)
 		return number;
 
@@ -286,10 +289,10 @@ write_row(struct run *run, const char **column_name)
 {
 	struct encoder *e = run->encoder;
 	const struct sql_text *as = e->context.as;
-	const char *separator = as->row_open;
 
 	buf_reset(&e->row);
 	buf_reset(&e->key);
+	buf_adds(&e->row, as->row_open);
 	e->has_key = true;
 	for (size_t i = 0; i < run->mapping->n_columns; i++) {
 		const struct mapped_column *column = &run->mapping->columns[i];
@@ -300,8 +303,6 @@ write_row(struct run *run, const char **column_name)
 			e->has_key = false;
 		if (!column_set_has((const column_set *)e->listed.data, i))
 			continue;
-		buf_adds(&e->row, separator);
-		separator = as->next;
 		size_t start = e->row.len;
 		const char *why = absent ? NULL : encode_value(&e->context, column, value, &e->row);
 		if (absent)
@@ -312,8 +313,10 @@ write_row(struct run *run, const char **column_name)
 		}
 		if (column->in_key)
 			add_key_text(e, e->row.data + start, e->row.len - start);
+		buf_addc(&e->row, as->next);
 	}
-	buf_adds(&e->row, as->row_close);
+	ASSERT(e->row.len > 0 && e->row.data[e->row.len - 1] == as->next);
+	e->row.data[e->row.len - 1] = as->row_close;
 	return NULL;
 }
 
@@ -397,7 +400,7 @@ begin(struct run *run)
 	buf_reset(&e->clauses);
 	while (e->cap_values < mapping->n_paths)
 		e->values = grow(e->values, e->cap_values, &e->cap_values, sizeof *e->values);
-	e->set_size = (mapping->n_columns + 7) / 8;
+	e->set_size = mapping->n_columns;
 	e->context.driver = mapping->driver;
 	e->context.queue = mapping->queue;
 	buf_reset(&e->context.now);

@@ -8,21 +8,21 @@
 struct buf;
 struct mapping;
 
-/* A set of mapped columns: bit i % 8 of byte i / 8 is column i. */
+/* A set of mapped columns: byte i is 1 if column i is in it, else 0. */
 typedef unsigned char column_set;
 
 /* Is column i in the set? */
 static inline bool
 column_set_has(const column_set *set, size_t i)
 {
-	return set[i / 8] >> i % 8 & 1;
+	return set[i];
 }
 
 /* Puts column i into the set. */
 static inline void
 column_set_add(column_set *set, size_t i)
 {
-	set[i / 8] = (column_set)(set[i / 8] | 1u << i % 8);
+	set[i] = 1;
 }
 
 /* Appends `COPY ... FROM STDIN`, or `INSERT INTO ... VALUES `, with the columns of the set. */

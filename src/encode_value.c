@@ -9,18 +9,19 @@
 #include "mapping.h"
 #include "sql_text.h"
 
-/* Appends text for a column that is not binary. */
+/* Appends text for a column that is not binary; SQL_TEXT_PADDING bytes behind it are readable, as behind all that comes from a message. */
 static const char *
 add_text(struct value_context *context, struct buf *out, const char *text, size_t len)
 {
 	return sql_text_add(context->as, out, text, len) ? NULL : "\\u0000 cannot be stored in a PostgreSQL text";
 }
 
-/* Appends what is in the scratch buffer. */
+/* Appends what a buffer of the context holds. */
 static const char *
-add_scratch(struct value_context *context, struct buf *out)
+add_buf(struct value_context *context, struct buf *out, struct buf *from)
 {
-	return add_text(context, out, context->scratch.data, context->scratch.len);
+	memset(buf_reserve(from, SQL_TEXT_PADDING), ' ', SQL_TEXT_PADDING);
+	return add_text(context, out, from->data, from->len);
 }
 
 static const char *
@@ -66,7 +67,7 @@ add_date(struct value_context *context, bool date_only, const struct json_value 
 {
 	buf_reset(&context->scratch);
 	if (value->kind == JSON_STRING && text_from_iso(&context->scratch, value->text, value->len, date_only))
-		return add_scratch(context, out);
+		return add_buf(context, out, &context->scratch);
 	return add_text(context, out, value->text, value->len);
 }
 
@@ -74,12 +75,15 @@ add_date(struct value_context *context, bool date_only, const struct json_value 
 static const char *
 add_message(struct value_context *context, enum column_kind kind, const struct json_value *value, struct buf *out)
 {
+	static const char ones[] = "1111111111111111", zeros[] = "0000000000000000"; /* the first digit counts, the others are padding */
+
+	_Static_assert(sizeof ones > SQL_TEXT_PADDING, "too little padding");
 	switch (kind) {
 	case COLUMN_JSON:
 		return add_text(context, out, value->raw, value->raw_len);
 	case COLUMN_NUMBER:
 		if (value->kind == JSON_TRUE || value->kind == JSON_FALSE)
-			return add_text(context, out, value->kind == JSON_TRUE ? "1" : "0", 1);
+			return add_text(context, out, value->kind == JSON_TRUE ? ones : zeros, 1);
 		break;
 	case COLUMN_BIT:
 		return add_bit(value, out);
@@ -91,7 +95,7 @@ add_message(struct value_context *context, enum column_kind kind, const struct j
 			break;
 		buf_reset(&context->scratch);
 		text_from_array(&context->scratch, value->raw, value->raw_len);
-		return add_scratch(context, out);
+		return add_buf(context, out, &context->scratch);
 	case COLUMN_BINARY:
 		if (context->driver == DRIVER_POSTGRESQL)
 			break;
@@ -120,13 +124,15 @@ encode_value(struct value_context *context, const struct mapped_column *column, 
 	case FROM_BASE64:
 		return add_base64(context, value, out);
 	case FROM_NOW:
-		return add_text(context, out, context->now.data, context->now.len);
+		return add_buf(context, out, &context->now);
 	case FROM_QUEUE:
-		return add_text(context, out, context->queue, strlen(context->queue));
+		buf_reset(&context->scratch);
+		buf_adds(&context->scratch, context->queue);
+		break;
 	case FROM_POSITION:
+		buf_reset(&context->scratch);
+		buf_addf(&context->scratch, "%llu", (unsigned long long)context->position);
 		break;
 	}
-	buf_reset(&context->scratch);
-	buf_addf(&context->scratch, "%llu", (unsigned long long)context->position);
-	return add_scratch(context, out);
+	return add_buf(context, out, &context->scratch);
 }

@@ -201,11 +201,12 @@ public:
 		find_escape(text);
 	}
 
+	/* The object whose brace has been taken. */
 	enum json_status object(const node *want, int depth);
-
+	/* What stands between the quotes of the string at this token. */
 	std::string_view inside(const uint32_t *at) const;
 
-	const uint32_t *token;             /* where in `text` the next token begins */
+	const uint32_t *token;             /* where in the message the next token begins; behind that, those of all later ones */
 	const uint32_t *field = nullptr;   /* the token that names the top-level field under way */
 	const uint32_t *unknown = nullptr; /* the token that names the first top-level field that nobody wants */
 
@@ -218,7 +219,7 @@ private:
 	json_value *values;
 	json_value unwanted; /* takes values that no path wants */
 
-	const char *take() { return text + *token++; }
+	const char *take() { return text + *token++; } /* the next token */
 	void find_escape(const char *from);
 	enum json_status understand(std::string_view &string);
 	enum json_status key(const node *want, const node *candidate, int depth, const node *&found);
@@ -249,7 +250,7 @@ walker::find_escape(const char *from)
 	escape = found ? static_cast<const char *>(found) : end;
 }
 
-/* What stands between the quotes of the string at this token. */
+/* Nothing but white space stands between the closing quote and the next token. */
 inline std::string_view
 walker::inside(const uint32_t *at) const
 {
@@ -269,6 +270,7 @@ walker::understand(std::string_view &string)
 
 	if (behind <= escape)
 		return JSON_OK;
+	ASSERT(escape >= string.data());
 	char *start = strings;
 	enum json_status status = unescape(string, strings);
 	string = std::string_view(start, size_t(strings - start));
@@ -417,7 +419,8 @@ reserve(json_reader &reader, size_t len)
 		capacity *= 2;
 	if (capacity == reader.capacity)
 		return;
-	ASSERT(simdjson::get_active_implementation()->create_dom_parser_implementation(capacity, JSON_DEPTH_MAX, reader.scanner) == simdjson::SUCCESS);
+	auto &cpu = simdjson::get_active_implementation();
+	ASSERT(cpu->create_dom_parser_implementation(capacity, JSON_DEPTH_MAX, reader.scanner) == simdjson::SUCCESS);
 	reader.strings.reset(new char[capacity + ARENA_PADDING]());
 	reader.capacity = capacity;
 }

@@ -1,4 +1,4 @@
-/* One JSON message -> the values at the paths we want. Wraps simdjson (https://simdjson.org, On Demand) in the tree's one C++ file.
+/* One JSON message -> the values at the paths we want. Wraps simdjson (https://simdjson.org) in the tree's one C++ file.
  *
  * A message is one JSON object: RFC 8259, valid UTF-8, at most JSON_DEPTH_MAX deep. Everything in it is validated, wanted or not.
  */
@@ -16,7 +16,8 @@ extern "C" {
 
 enum json_kind { JSON_ABSENT, JSON_NULL, JSON_STRING, JSON_NUMBER, JSON_TRUE, JSON_FALSE, JSON_OBJECT, JSON_ARRAY };
 
-/* One value of a message. Both texts are valid until the next json_read() with the same reader (and while the message's bytes are). */
+/* One value of a message. Both texts are valid until the next json_read() with the same reader (and while the message's bytes are); behind each
+ * ARENA_PADDING bytes are readable. */
 struct json_value {
 	enum json_kind kind;
 	const char *text; /* a string unescaped; everything else as `raw`. May hold NUL bytes if \u0000 was sent */

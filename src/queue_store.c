@@ -174,12 +174,12 @@ store_wanted(struct queue *q)
 	unsigned n = control_wanted(q, &kind) ? 1 : 0;
 	if (q->state != QUEUE_DRAIN)
 		return n;
-	if (may_store(q))
-		n += storable(q);
+	unsigned left = q->limits.sessions > q->running ? q->limits.sessions - q->running : 0;
 	LIST_EACH(&q->windows, node)
 		n += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_DOUBT);
-	unsigned left = q->limits.sessions > q->running ? q->limits.sessions - q->running : 0;
-	return n < left ? n : left;
+	if (may_store(q) && n < left) /* else nobody waits for the answer, which takes a look at the whole ring */
+		n += storable(q);
+	return least(n, left);
 }
 
 uint64_t

@@ -12,18 +12,21 @@ struct buf;
 /* One way to write rows of values. */
 struct sql_text {
 	const char *row_open;     /* before the first value of a row */
-	const char *next;         /* between two values */
-	const char *row_close;    /* behind the last value */
 	const char *row_next;     /* between two rows */
 	const char *null;         /* SQL's NULL */
-	const char *quote;        /* before and behind a text */
 	const char *binary_open;  /* before hex digits */
 	const char *binary_close; /* behind them */
+	char next;                /* between two values */
+	char row_close;           /* behind the last value */
+	char quote;               /* before and behind a text; 0: nothing */
 	char escape;              /* stands before an escaped byte */
 	char escapes[256];        /* what stands for a byte behind `escape`; 0: the byte goes as it is; NUL_REFUSED: no place for it */
 };
 
 extern const struct sql_text sql_text_copy, sql_text_postgresql, sql_text_mysql;
+
+/* Bytes that must be readable behind a text, whatever they are: texts are taken in chunks of this size. */
+#define SQL_TEXT_PADDING 16
 
 /* Appends a text, quoted and escaped. False: it holds a NUL byte that the server has no place for; then part of it was appended. */
 bool sql_text_add(const struct sql_text *as, struct buf *out, const char *text, size_t len) MUST_CHECK;

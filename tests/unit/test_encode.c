@@ -14,6 +14,7 @@
 #include "config.h"
 #include "encode_text.h"
 #include "mapping.h"
+#include "sql_text.h"
 #include "table.h"
 
 #define MAX_COLUMNS 6
@@ -531,6 +532,47 @@ test_base64(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* What a text without NUL bytes must become, byte for byte. */
+static void
+expect_text(struct buf *out, const struct sql_text *as, const char *text, size_t len)
+{
+	buf_add(out, &as->quote, as->quote != '\0');
+	for (size_t i = 0; i < len; i++) {
+		char escaped = as->escapes[(unsigned char)text[i]];
+		buf_add(out, &as->escape, escaped != 0);
+		buf_addc(out, escaped != 0 ? escaped : text[i]);
+	}
+	buf_add(out, &as->quote, as->quote != '\0');
+}
+
+/* Texts are taken in chunks: whatever must be escaped is, wherever it stands, and what is behind the text does not matter. */
+static void
+test_escapes_anywhere(void **state)
+{
+	static const struct sql_text *const ways[] = { &sql_text_copy, &sql_text_postgresql, &sql_text_mysql };
+	static const char special[] = "\b\t\n\v\f\r\x1a\x1f '\\\x7f\x80\xff";
+	struct buf out = BUF_INIT, expected = BUF_INIT;
+
+	(void)state;
+	for (size_t way = 0; way < 3; way++) {
+		for (size_t len = 0; len < 3 * SQL_TEXT_PADDING; len++) {
+			for (size_t at = 0; at < (len + SQL_TEXT_PADDING) * (sizeof special - 1); at++) {
+				char *text = memset(xmalloc(len + SQL_TEXT_PADDING), 'x', len + SQL_TEXT_PADDING);
+				text[at / (sizeof special - 1)] = special[at % (sizeof special - 1)];
+				buf_reset(&out);
+				buf_reset(&expected);
+				expect_text(&expected, ways[way], text, len);
+				assert_true(sql_text_add(ways[way], &out, text, len));
+				assert_int_equal(out.len, expected.len);
+				assert_memory_equal(out.data, expected.data, out.len);
+				free(text);
+			}
+		}
+	}
+	buf_free(&out);
+	buf_free(&expected);
+}
+
 int
 main(void)
 {
@@ -539,7 +581,7 @@ main(void)
 		TEST(test_postgresql_upsert), TEST(test_passes_in_order), TEST(test_postgresql_newer), TEST(test_mysql_insert),
 		TEST(test_mysql_ignore), TEST(test_mysql_upsert), TEST(test_sources), TEST(test_json_column), TEST(test_arrays), TEST(test_binary),
 		TEST(test_dates), TEST(test_bits), TEST(test_rejects), TEST(test_nothing_left), TEST(test_statement_max),
-		cmocka_unit_test(test_iso), cmocka_unit_test(test_base64),
+		cmocka_unit_test(test_escapes_anywhere), cmocka_unit_test(test_iso), cmocka_unit_test(test_base64),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL) == 0 ? 0 : 1;
 }

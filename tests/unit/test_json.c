@@ -182,6 +182,52 @@ static const struct example examples[] = {
 	{ "{\"id\":--1}", JSON_NOT_JSON },
 	{ "{\"id\":1}//", JSON_NOT_JSON },
 	{ "{/**/}", JSON_NOT_JSON },
+	{ "{,}", JSON_NOT_JSON },
+	{ "{:1}", JSON_NOT_JSON },
+	{ "{\"id\":1,:2}", JSON_NOT_JSON },
+	{ "{\"id\"\"a\":1}", JSON_NOT_JSON },
+	{ "{\"id\",\"a\":1}", JSON_NOT_JSON },
+	{ "{\"id\"{}}", JSON_NOT_JSON },
+	{ "{\"id\":{,}}", JSON_NOT_JSON },
+	{ "{\"id\":{\"b\"}}", JSON_NOT_JSON },
+	{ "{\"id\":{\"b\":}}", JSON_NOT_JSON },
+	{ "{\"id\":{}{}}", JSON_NOT_JSON },
+	{ "{\"id\":{}\"a\":1}", JSON_NOT_JSON },
+	{ "{\"id\":{}}}", JSON_NOT_JSON },
+	{ "{\"id\":1]", JSON_NOT_JSON },
+	{ "{\"id\":[}", JSON_NOT_JSON },
+	{ "{\"id\":[,]}", JSON_NOT_JSON },
+	{ "{\"id\":[1,,2]}", JSON_NOT_JSON },
+	{ "{\"id\":[]]}", JSON_NOT_JSON },
+	{ "{\"id\":[][]}", JSON_NOT_JSON },
+	{ "{\"id\":[[]}", JSON_NOT_JSON },
+	{ "{\"id\":[{]}}", JSON_NOT_JSON },
+	{ "{\"id\":{[}]}", JSON_NOT_JSON },
+	{ "{\"id\":1}{\"id\":2}", JSON_NOT_JSON },
+	{ "{\"id\":1},{\"id\":2}", JSON_NOT_JSON },
+	{ "{}\"\"", JSON_NOT_JSON },
+	{ "{} {", JSON_NOT_JSON },
+	{ "{\"id\":\"a\" \"b\"}", JSON_NOT_JSON },
+	{ "{\"id\":\"a\"true}", JSON_NOT_JSON },
+	{ "{\"id\":true\"a\":1}", JSON_NOT_JSON },
+	{ "{\"id\":nullnull}", JSON_NOT_JSON },
+	{ "{\"id\":tru e}", JSON_NOT_JSON },
+	{ "{\"id\":1 2}", JSON_NOT_JSON },
+	{ "{\"id\":1\\}", JSON_NOT_JSON },
+	{ "{\"id\":\\\"a\\\"}", JSON_NOT_JSON },
+	{ "{\\\"id\":1}", JSON_NOT_JSON },
+	{ "{\"id\":t}", JSON_NOT_JSON },
+	{ "{\"id\":f}", JSON_NOT_JSON },
+	{ "{\"id\":n}", JSON_NOT_JSON },
+
+	/* control characters that look like commas and colons to some who look at a few bits only */
+	{ "{\"id\"\x1a 1}", JSON_NOT_JSON },
+	{ "{\"id\":1\x0c\"a\":2}", JSON_NOT_JSON },
+	{ "{\"id\":[1\x0c 2]}", JSON_NOT_JSON },
+	{ "{\"id\":1\x0c}", JSON_NOT_JSON },
+	{ "{\"id\":1\x0b}", JSON_NOT_JSON },
+	{ "{\"id\":\"a\"\x1f}", JSON_NOT_JSON },
+	{ "{\"id\":1\xc2\xa0}", JSON_NOT_JSON },
 
 	{ "[1]", JSON_NOT_OBJECT },
 	{ " [", JSON_NOT_OBJECT },
@@ -288,6 +334,36 @@ test_strings(void **state)
 	assert_true(f->values[ID].text == f->values[ID].raw + 1);
 }
 
+/* Strings with escapes and without, one behind the other. */
+static void
+test_strings_mixed(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(read_text(f, "{\"s\\\\\":\"\\\\\",\"id\":\"plain\",\"zz\":\"\\n\",\"a\":\"\",\"q\\\"k\":\"\\\"\"}"), JSON_OK);
+	assert_value(&f->values[SLASH], JSON_STRING, "\\", "\"\\\\\"");
+	assert_value(&f->values[ID], JSON_STRING, "plain", "\"plain\"");
+	assert_value(&f->values[A], JSON_STRING, "", "\"\"");
+	assert_value(&f->values[QUOTE], JSON_STRING, "\"", "\"\\\"\"");
+}
+
+/* Messages are scanned in blocks: no end of a block may change what is read. */
+static void
+test_shifted(void **state)
+{
+	struct fixture *f = *state;
+
+	for (int shift = 0; shift < 200; shift++) {
+		char text[400];
+		snprintf(text, sizeof text, "{%*s\"id\":\"\\\\\\\"{\\\\\",\"a\":{\"b\":[-12.5,true,{\"c\":\"\xe2\x82\xac\"}]}}", shift, "");
+		assert_int_equal(read_text(f, text), JSON_OK);
+		assert_value(&f->values[ID], JSON_STRING, "\\\"{\\", "\"\\\\\\\"{\\\\\"");
+		assert_value(&f->values[AB], JSON_ARRAY, "[-12.5,true,{\"c\":\"\xe2\x82\xac\"}]", "[-12.5,true,{\"c\":\"\xe2\x82\xac\"}]");
+		text[strlen(text) - 3] = '}';
+		assert_int_equal(read_text(f, text), JSON_NOT_JSON);
+	}
+}
+
 static void
 test_unescape(void **state)
 {
@@ -346,6 +422,9 @@ test_last_wins(void **state)
 	assert_int_equal(read_text(f, "{\"a\":{\"b\":{\"c\":1}},\"a\":5}"), JSON_OK);
 	assert_int_equal(f->values[ABC].kind, JSON_ABSENT);
 	assert_value(&f->values[A], JSON_NUMBER, "5", "5");
+	assert_int_equal(read_text(f, "{\"a\":{\"b\":{\"c\":1},\"b\":[{\"c\":2}]},\"zz\":{\"a\":{\"b\":3}}}"), JSON_OK);
+	assert_value(&f->values[AB], JSON_ARRAY, "[{\"c\":2}]", "[{\"c\":2}]");
+	assert_int_equal(f->values[ABC].kind, JSON_ABSENT);
 	assert_int_equal(read_text(f, "{\"a\":{\"b\":1,\"b\":{\"c\":7}}}"), JSON_OK);
 	assert_value(&f->values[ABC], JSON_NUMBER, "7", "7");
 }
@@ -440,6 +519,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_values, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_numbers_as_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_strings, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_strings_mixed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_shifted, setup, teardown),
 		cmocka_unit_test(test_unescape),
 		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_order, setup, teardown),
