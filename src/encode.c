@@ -334,6 +334,7 @@ read_message(struct run *run, const struct item *item)
 		return buf_cstr(&e->why);
 	}
 	status = json_read(e->reader, run->mapping->paths, item->text, item->len, run->mapping->reject_unknown, e->values, &where);
+	run->batch->unknown_fields |= json_met_unknown(e->reader);
 	if (status == JSON_OK)
 		return NULL;
 	buf_adds(&e->why, json_status_text(status));
@@ -416,6 +417,7 @@ encode(struct encoder *encoder, const struct encode_input *input, struct batch *
 
 	ASSERT(input->mapping != NULL && input->mapping->n_columns > 0 && reject != NULL);
 	begin(&run);
+	batch->unknown_fields = false;
 	for (uint32_t i = 0; i < input->n_items; i++) {
 		const char *column = "", *why;
 

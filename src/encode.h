@@ -32,9 +32,10 @@ struct batch {
 	struct batch_statement *statements; /* cap of them are initialised */
 	size_t n;   /* in use */
 	size_t cap;
+	bool unknown_fields; /* a message had a top-level key that has no column */
 };
 
-#define BATCH_INIT { NULL, 0, 0 }
+#define BATCH_INIT { NULL, 0, 0, false }
 
 /* Frees everything in it. */
 void batch_free(struct batch *batch);

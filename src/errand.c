@@ -305,7 +305,7 @@ on_reject(void *arg, uint32_t item, const char *column, const char *message)
 	window_reject(arg, &r);
 }
 
-void
+bool
 errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us)
 {
 	struct window *w = task->window;
@@ -314,6 +314,7 @@ errand_prepare(const struct errand_place *place, struct encoder *encoder, struct
 	struct encode_input input = { .mapping = place->mapping, .items = w->items, .n_items = w->count, .skip = w->skip, .position = w->first,
 		.now_us = now_us, .max_item_bytes = place->config->max_item_bytes, .statement_max = most > 2 * STATEMENT_MARGIN ? most - STATEMENT_MARGIN : most };
 	encode(encoder, &input, &s->batch, on_reject, w);
+	return !(s->batch.unknown_fields && place->mapping->by_name);
 }
 
 void

@@ -26,8 +26,9 @@ struct errand_place {
 
 /* Runs the statement on the task's session; answered() is called once, later. The place must live until then. */
 void errand_run(const struct errand_place *place, struct task *task, const struct statement *statement);
-/* Encodes the rows of a STORE's window into the session's batch and marks what can never become a row. */
-void errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us);
+/* Encodes the rows of a STORE's window into the session's batch and marks what can never become a row. False: a field has no column, and would have
+ * one if the table had. */
+bool errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us) MUST_CHECK;
 /* Frees what errands keep on a session; before it is given back. */
 void errand_end(struct session *session);
 

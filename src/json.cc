@@ -52,6 +52,7 @@ struct json_reader {
 	std::unique_ptr<simdjson::internal::dom_parser_implementation> scanner; /* finds the tokens */
 	std::unique_ptr<char[]> strings; /* unescaped strings of the message; ARENA_PADDING bytes more than `capacity` */
 	size_t capacity = 0;             /* bytes of a message that both have room for */
+	bool met_unknown = false;        /* the last message had a top-level field that nobody wants */
 	char where[WHERE_MAX + 1];       /* name of the field that an error is about */
 };
 
@@ -195,8 +196,8 @@ unescape(std::string_view s, char *&out)
 /* The walk through one message, which begins and ends with a brace. */
 class walker {
 public:
-	walker(std::string_view message, const uint32_t *first_token, char *room, bool reject, json_value *into)
-	    : token(first_token), text(message.data()), end(message.data() + message.size()), strings(room), reject_unknown(reject), values(into)
+	walker(std::string_view message, const uint32_t *first_token, char *room, json_value *into)
+	    : token(first_token), text(message.data()), end(message.data() + message.size()), strings(room), values(into)
 	{
 		find_escape(text);
 	}
@@ -215,7 +216,6 @@ private:
 	const char *end;    /* where it ends */
 	const char *escape; /* the first backslash that is not behind us, or `end` */
 	char *strings;      /* where the next unescaped string goes */
-	bool reject_unknown;
 	json_value *values;
 	json_value unwanted; /* takes values that no path wants */
 
@@ -300,7 +300,7 @@ walker::key(const node *want, const node *candidate, int depth, const node *&fou
 		auto child = want->children.find(name);
 		if (child != want->children.end())
 			found = child->second.get();
-		else if (depth == 1 && reject_unknown && !unknown)
+		else if (depth == 1 && !unknown)
 			unknown = at;
 	}
 	return JSON_OK;
@@ -458,7 +458,7 @@ walk(json_reader &reader, const json_paths &paths, std::string_view message, boo
 	const uint32_t *tokens = scan(reader, message);
 	if (!tokens)
 		return JSON_NOT_JSON;
-	walker walker(message, tokens + 1, reader.strings.get(), reject_unknown, values);
+	walker walker(message, tokens + 1, reader.strings.get(), values);
 	if (enum json_status status = walker.object(&paths.root, 1)) {
 		if (walker.field)
 			*field = walker.inside(walker.field);
@@ -466,7 +466,8 @@ walk(json_reader &reader, const json_paths &paths, std::string_view message, boo
 	}
 	if (walker.token != tokens + reader.scanner->n_structural_indexes)
 		return JSON_NOT_JSON;
-	if (walker.unknown) {
+	reader.met_unknown = walker.unknown != nullptr;
+	if (walker.unknown && reject_unknown) {
 		*field = walker.inside(walker.unknown);
 		return JSON_UNKNOWN_FIELD;
 	}
@@ -558,6 +559,12 @@ json_reader_free(struct json_reader **reader)
 	*reader = nullptr;
 }
 
+bool
+json_met_unknown(const struct json_reader *reader)
+{
+	return reader->met_unknown;
+}
+
 size_t
 json_unescape(const char *inside, size_t len, char *out)
 {
@@ -584,6 +591,7 @@ json_read(struct json_reader *reader, const struct json_paths *paths, const char
 	bool whole = paths->root.path != NO_PATH && paths->root.children.empty();
 	reserve(*reader, message.size());
 	std::string_view field;
+	reader->met_unknown = false;
 	enum json_status status = walk(*reader, *paths, message, reject_unknown && !whole, values, &field);
 
 	if (status != JSON_OK && !simdjson::validate_utf8(text, len)) {

@@ -57,6 +57,8 @@ void json_reader_free(struct json_reader **reader);
  * NULL (valid as the texts are, NUL-terminated, cut to 64 bytes). */
 enum json_status json_read(struct json_reader *reader, const struct json_paths *paths, const char *text, size_t len, bool reject_unknown,
     struct json_value *values, const char **where);
+/* Had the last message a top-level key that no path wants? */
+bool json_met_unknown(const struct json_reader *reader);
 /* Unescapes what stands between the quotes of a string that json_read() has accepted. `out` has room for len bytes; returns how many it became. */
 size_t json_unescape(const char *inside, size_t len, char *out);
 

@@ -329,6 +329,7 @@ mapping_new(const struct queue_config *queue, const struct table *table, struct 
 	ASSERT(queue->target != NULL && queue->table != NULL && why != NULL);
 	draft.driver = mapping->driver = queue->target->driver;
 	mapping->mode = queue->mode;
+	mapping->by_name = queue->n_columns == 0;
 	mapping->reject_unknown = queue->on_unknown_field == UNKNOWN_REJECT;
 	mapping->use_copy = draft.driver == DRIVER_POSTGRESQL && queue->mode == MODE_INSERT && table->is_table && !table->row_security;
 	mapping->table_quoted = quoted_path(draft.driver, queue->table);

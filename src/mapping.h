@@ -33,6 +33,7 @@ struct mapping {
 	char *table_quoted;            /* "schema"."table"; owned */
 	int driver;                    /* enum driver */
 	int mode;                      /* enum mode */
+	bool by_name;                  /* no `column.` lines: every column takes the key of its name */
 	bool reject_unknown;           /* on_unknown_field = reject */
 	bool use_copy;                 /* COPY can be used: PostgreSQL, mode insert, a table without row security */
 	bool other_uniques;            /* ignore/upsert: the table has unique indexes besides `key` */

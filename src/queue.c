@@ -68,7 +68,7 @@ queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...)
 	if (q->block_ms > waits[block].most)
 		q->block_ms = waits[block].most;
 	q->block = block;
-	q->block_by_redis = false;
+	q->refused_by_redis = NULL;
 	memcpy(q->reason, reason, sizeof reason);
 	q->block_until = q->now + q->block_ms;
 }
@@ -80,7 +80,7 @@ queue_clear_block(struct queue *q)
 		return;
 	queue_tell(q, LOG_LEVEL_INFO, "goes on");
 	q->block = BLOCK_NONE;
-	q->block_by_redis = false;
+	q->refused_by_redis = NULL;
 	q->block_ms = 0;
 	q->reason[0] = '\0';
 }
@@ -224,20 +224,26 @@ queue_redis_failed(struct queue *q, enum redis_class class, const char *why, con
 {
 	switch (class) {
 	case REDIS_OK:
-		if (q->block_by_redis)
+		if (q->refused_by_redis != NULL && strcmp(q->refused_by_redis, doing) == 0)
 			queue_clear_block(q);
 		return false;
 	case REDIS_LOST: /* queue_redis_down() follows; until then nothing can be sent */
 		q->redis_up = false;
 		queue_restart(q, 0);
 		return true;
-	case REDIS_SETUP:
-		queue_set_block(q, BLOCK_SETUP, "Redis refuses to %s: %s", doing, why);
-		break;
 	default:
-		queue_set_block(q, BLOCK_RETRY, "Redis cannot %s: %s", doing, why);
+		break;
 	}
-	q->block_by_redis = true;
+	if (q->refused_by_redis != NULL && strcmp(q->refused_by_redis, doing) != 0) { /* one reason at a time, or they fill the log in turn */
+		if (q->now >= q->block_until)
+			q->block_until = q->now + q->block_ms;
+		return true;
+	}
+	if (class == REDIS_SETUP)
+		queue_set_block(q, BLOCK_SETUP, "Redis refuses to %s: %s", doing, why);
+	else
+		queue_set_block(q, BLOCK_RETRY, "Redis cannot %s: %s", doing, why);
+	q->refused_by_redis = doing;
 	return true;
 }
 
@@ -276,6 +282,7 @@ stand_by(struct queue *q, const struct lease_answer *a)
 		queue_restart(q, 0);
 	}
 	q->block = BLOCK_NONE;
+	q->refused_by_redis = NULL;
 	if (is_our_name(q, a->holder))
 		snprintf(q->reason, sizeof q->reason, "a daemon with our instance name, %s, drains it: give each its own", a->holder);
 	else
@@ -314,6 +321,8 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 	} else if (a->refused) {
 		queue_fenced(q);
 	} else {
+		if (q->refused_by_redis != NULL)
+			queue_clear_block(q);
 		q->counters.takeovers++;
 		snprintf(q->generation, sizeof q->generation, "%s", a->generation);
 		q->rewritten = false;

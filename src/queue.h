@@ -129,7 +129,9 @@ struct queue_ports {
 	void (*ask)(void *world, struct task *task, const struct statement *statement); /* queue_answered() */
 	void (*give_back)(void *world, struct session *session, bool lost); /* the session is the pool's again */
 	void (*want)(void *world, unsigned sessions); /* how many more sessions it could use at once; the pool calls queue_give() */
-	void (*prepare)(void *world, struct task *task); /* before a STORE: marks the rejects of its window that need no server to be seen (bad JSON) */
+	/* Before a STORE: marks the rejects of its window that need no server to be seen (bad JSON). False: the messages do not fit the table as it was
+	 * last looked at (a field without a column); it may have been altered. */
+	bool (*prepare)(void *world, struct task *task);
 	void (*wake_at)(void *world, uint64_t ms);    /* queue_tick() then, or a little later; replaces the earlier one; UINT64_MAX: never */
 	uint64_t (*random)(void *world);              /* 64 random bits */
 	void (*tell)(void *world, int level, const char *text); /* a line for the log and the events, level as enum log_level */

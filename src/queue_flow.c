@@ -513,7 +513,8 @@ flow_pump(struct queue *q)
 		start_alignment(q);
 		return;
 	}
-	if (!q->settle.active && !(q->block == BLOCK_DEAD_FULL && q->now < q->block_until))
+	bool refused = q->block == BLOCK_DEAD_FULL || q->refused_by_redis != NULL;
+	if (!q->settle.active && !(refused && q->now < q->block_until))
 		settle(q);
 	peek(q);
 	wait_for_items(q);

@@ -53,7 +53,7 @@ struct queue {
 	char reason[REASON_MAX];
 	uint64_t block_until; /* ms */
 	unsigned block_ms;    /* last wait, doubling */
-	bool block_by_redis;  /* Redis refused something; ends when it takes something */
+	const char *refused_by_redis; /* what Redis refused, if that is the reason; ends when it takes just that. NULL: another reason. A literal */
 	bool paused;          /* by the operator */
 	bool stopping;
 	unsigned refused;     /* rows that the table refused, less those that it took: most of them bad is no longer the data's fault */

@@ -9,6 +9,7 @@
 #define REFUSED_MAX 100           /* rows refused with none taken between: that is the schema, not the data */
 #define RESOLVE_AGAIN_MS 1000
 #define LOOK_AGAIN_MS 5000        /* a table that somebody alters while we run is noticed this soon */
+#define LOOK_UNKNOWN_MS 1000      /* a field without a column counts as unknown only if the table was looked at so lately */
 #define LOOK_FRESH_MS 200        /* a row that is refused counts as bad only if the table was looked at so lately */
 
 /* -- choosing */
@@ -244,6 +245,20 @@ begin_resolve(struct queue *q, struct session *session)
 	return true;
 }
 
+/* As if the task, which has asked nothing yet, had not begun. */
+static void
+undo_store(struct queue *q, struct task *t)
+{
+	struct window *w = t->window;
+	if (w->slot != NO_SLOT)
+		q->ring[w->slot].busy = false;
+	w->has_task = false;
+	window_set_state(w, WINDOW_READ);
+	window_forgive(w);
+	q->running--;
+	free(t);
+}
+
 static bool
 begin_store(struct queue *q, struct session *session)
 {
@@ -258,8 +273,12 @@ begin_store(struct queue *q, struct session *session)
 	window_set_state(w, WINDOW_COMMITTING);
 	if (slot != NO_SLOT)
 		q->ring[slot].busy = true;
+	if (!q->ports->prepare(q->world, t) && q->now - q->looked_at >= LOOK_UNKNOWN_MS) {
+		undo_store(q, t);
+		q->recheck = true;
+		return begin_control(q, session);
+	}
 	q->tokens -= w->count;
-	q->ports->prepare(q->world, t);
 	drive(q, t);
 	return true;
 }
@@ -378,6 +397,13 @@ block_for(struct queue *q, const struct db_error *e, const char *doing)
 	}
 }
 
+/* Was it SQL that failed? Then what SQL takes ends it. */
+static bool
+is_blocked_by_sql(const struct queue *q)
+{
+	return (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused_by_redis == NULL;
+}
+
 static void
 control_ended(struct queue *q, struct task *t)
 {
@@ -393,7 +419,7 @@ control_ended(struct queue *q, struct task *t)
 			queue_restart(q, 0);
 		return;
 	}
-	if ((q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused < REFUSED_MAX - 1 && !q->altered)
+	if (is_blocked_by_sql(q) && q->refused < REFUSED_MAX - 1 && !q->altered)
 		queue_clear_block(q);
 	if (t->kind == TASK_PREPARE) {
 		q->recheck = false;
@@ -429,7 +455,7 @@ committed(struct queue *q, struct task *t)
 	q->altered &= rows == 0;
 	q->refused -= rows < q->refused ? rows : q->refused;
 	q->refusal_rate *= REFUSAL_ROWS / (REFUSAL_ROWS + rows);
-	if (rows > 0 && (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP))
+	if (rows > 0 && is_blocked_by_sql(q))
 		queue_clear_block(q);
 }
 

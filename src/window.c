@@ -130,6 +130,19 @@ window_reject(struct window *w, const struct reject *reject)
 	}
 }
 
+void
+window_forgive(struct window *w)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < w->n_rejects; i++) {
+		if (strcmp(w->rejects[i].class, "message") == 0)
+			w->skip[w->rejects[i].index] = false;
+		else
+			w->rejects[kept++] = w->rejects[i];
+	}
+	w->n_rejects = kept;
+}
+
 uint32_t
 window_rows(const struct window *w)
 {

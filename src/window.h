@@ -72,6 +72,8 @@ window_end(const struct window *window)
 struct window *window_split(struct window *window, uint32_t at);
 /* Marks an item as a dead letter to be; a second reject of the same item is ignored. The index counts, the rest is copied. */
 void window_reject(struct window *window, const struct reject *reject);
+/* Takes back the rejects of class "message": the table is another, so they are to be found anew. */
+void window_forgive(struct window *window);
 /* Items that are to become rows. */
 uint32_t window_rows(const struct window *window);
 /* How many of its hashes, from the `from`-th of the n given, match in order: the committed prefix. */

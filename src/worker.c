@@ -300,12 +300,12 @@ port_ask(void *world, struct task *task, const struct statement *statement)
 	errand_run(&w->place, task, statement);
 }
 
-static void
+static bool
 port_prepare(void *world, struct task *task)
 {
 	struct worker *w = world;
 	ASSERT(w->mapping != NULL);
-	errand_prepare(&w->place, w->context->encoder, task, clock_wall_us());
+	return errand_prepare(&w->place, w->context->encoder, task, clock_wall_us());
 }
 
 static void

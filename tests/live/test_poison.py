@@ -278,6 +278,19 @@ def test_mapped_column_dropped_and_added_again(db, redis_server, redis_client, s
     assert db.value("SELECT count(*) FROM orders WHERE note = 'as usual' AND id >= 100") == 400
 
 
+def test_column_added_for_a_new_field(db, redis_server, redis_client, sluice):
+    """The first order that has the new field finds its column."""
+    db.user_execute("CREATE TABLE orders (id bigint)")
+    sluice(queue_config(redis_server, db))
+    redis_client.lpush("orders", '{"id":1}')
+    wait_empty(redis_client)
+    time.sleep(1.1)  # the table was looked at just now
+    db.user_execute("ALTER TABLE orders ADD COLUMN extra int")
+    redis_client.lpush("orders", '{"id":2,"extra":5}')
+    wait_empty(redis_client)
+    assert sorted(db.query("SELECT id, extra FROM orders")) == [(1, None), (2, 5)]
+
+
 def test_column_added_that_needs_a_value(db, redis_server, redis_client, sluice):
     make_table(db)
     daemon = sluice(queue_config(redis_server, db))
