@@ -1,4 +1,5 @@
-/* What the parts of the queue's state machine share: queue.c (life cycle), queue_flow.c (peek and settle), queue_store.c (tasks on SQL). */
+/* What the parts of the queue's state machine share: queue.c (life cycle), queue_flow.c (peek and settle), queue_store.c (tasks on SQL),
+ * queue_ring.c (the ledger's rows). */
 #ifndef SLUICE_QUEUE_INNER_H
 #define SLUICE_QUEUE_INNER_H
 
@@ -102,6 +103,13 @@ struct queue {
 	struct queue_counters counters;
 };
 
+/* The smaller of the two. */
+static inline unsigned
+least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
 /* -- queue.c */
 /* A line for the log and the event list. */
 void queue_tell(struct queue *q, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
@@ -139,7 +147,13 @@ unsigned store_wanted(struct queue *q);
 bool store_begin(struct queue *q, struct session *session) MUST_CHECK;
 /* Time of the earliest retry, ms. */
 uint64_t store_wake_at(const struct queue *q);
-/* The ring as read from SQL; `settled` and generation are known. */
-void store_set_ring(struct queue *q, const struct ledger_row *rows, size_t n);
+/* -- queue_ring.c */
+/* How many windows may get a row now. plan_margin() rests on its number of rows being the most that are busy, and on as many being spare: only the
+ * oldest window, without which nothing can be settled, may use these. */
+unsigned ring_room(const struct queue *q, bool oldest_waits);
+/* The usable row by which the least is forgotten; NO_SLOT: none. */
+uint32_t ring_free_row(const struct queue *q);
+/* Takes the ring as read from SQL, and what it says of the positions from `settled` on: DRAIN, or blocked because too much is forgotten. */
+void ring_recalled(struct queue *q, const struct answer *a);
 
 #endif

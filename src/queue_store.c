@@ -32,68 +32,7 @@ first_ready(const struct queue *q, enum window_state state)
 	return NULL;
 }
 
-static bool
-is_empty(const struct ring_row *row)
-{
-	return row->first == row->end;
-}
-
-/* May it be overwritten without forgetting what is not settled? */
-static bool
-is_spare(const struct queue *q, const struct ring_row *row)
-{
-	return !row->busy && (is_empty(row) || row->end <= q->settled);
-}
-
-/* What the ring has for new windows. */
-struct room {
-	unsigned usable; /* rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones */
-	unsigned spare;  /* all that are empty or settled, and not busy */
-	unsigned busy;
-};
-
-static struct room
-measure_ring(const struct queue *q)
-{
-	struct room room = { 0, 0, 0 };
-	unsigned empty = 0, empty_spare = 0;
-	for (size_t i = 0; i < q->n_ring; i++) {
-		const struct ring_row *row = &q->ring[i];
-		empty += is_empty(row);
-		empty_spare += is_empty(row) && !row->busy;
-		room.busy += row->busy;
-		room.spare += is_spare(q, row);
-	}
-	room.usable = empty > 0 ? empty_spare : room.spare;
-	return room;
-}
-
-/* The usable row by which the least is forgotten: of the empty ones the furthest, of the others the oldest. The smallest `first` in the ring then
- * tells how far back it remembers. NO_SLOT: none. */
-static uint32_t
-free_slot(const struct queue *q)
-{
-	uint32_t empty = NO_SLOT, oldest = NO_SLOT;
-	for (uint32_t i = 0; i < q->n_ring; i++) {
-		const struct ring_row *row = &q->ring[i];
-		if (!is_spare(q, row))
-			continue;
-		if (is_empty(row) && (empty == NO_SLOT || row->first > q->ring[empty].first))
-			empty = i;
-		if (!is_empty(row) && (oldest == NO_SLOT || row->first < q->ring[oldest].first))
-			oldest = i;
-	}
-	return empty != NO_SLOT ? empty : oldest;
-}
-
-static unsigned
-least(unsigned a, unsigned b)
-{
-	return a < b ? a : b;
-}
-
-/* How many windows may be stored now. plan_margin() rests on its number of rows being the most that are busy, and on as many being spare: only the
- * oldest window, without which nothing can be settled, may use these. */
+/* How many windows may be stored now. */
 static unsigned
 storable(const struct queue *q)
 {
@@ -102,11 +41,8 @@ storable(const struct queue *q)
 		ready += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_READ);
 	if (ready == 0 || !q->limits.ledger)
 		return ready;
-	struct room room = measure_ring(q);
-	unsigned margin = (unsigned)plan_margin(q->n_ring), others = room.spare > margin ? room.spare - margin : 0;
-	if (others == 0 && is_ready(q, LIST_OWNER(q->windows.next, struct window, node), WINDOW_READ))
-		others = 1;
-	return least(least(ready, others), least(room.usable, margin > room.busy ? margin - room.busy : 0));
+	unsigned room = ring_room(q, is_ready(q, LIST_OWNER(q->windows.next, struct window, node), WINDOW_READ));
+	return least(ready, room);
 }
 
 /* Adds the tokens of the time that has passed; a second's worth at most may be saved up. */
@@ -265,7 +201,7 @@ begin_store(struct queue *q, struct session *session)
 	if (!may_store(q) || storable(q) == 0)
 		return false;
 	struct window *w = first_ready(q, WINDOW_READ);
-	uint32_t slot = q->limits.ledger ? free_slot(q) : NO_SLOT;
+	uint32_t slot = q->limits.ledger ? ring_free_row(q) : NO_SLOT;
 	struct task *t = new_task(q, TASK_STORE, session);
 	t->window = w;
 	t->slot = w->slot = slot;
@@ -291,71 +227,6 @@ store_begin(struct queue *q, struct session *session)
 	if (begin_control(q, session))
 		return true;
 	return q->state == QUEUE_DRAIN && (begin_resolve(q, session) || begin_store(q, session));
-}
-
-/* -- ring */
-
-void
-store_set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
-{
-	size_t slots = 0;
-	for (size_t i = 0; i < n; i++)
-		slots = rows[i].slot + 1u > slots ? rows[i].slot + 1u : slots;
-	q->ring = xrealloc(q->ring, (slots + 1) * sizeof *q->ring);
-	q->n_ring = slots;
-	for (size_t i = 0; i < slots; i++)
-		q->ring[i] = (struct ring_row){ .end = NEVER, .busy = true }; /* a slot that SQL did not show is not ours to write */
-	for (size_t i = 0; i < n; i++) {
-		bool ours = rows[i].ours;
-		q->ring[rows[i].slot] = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
-	}
-}
-
-/* Rows of another generation say nothing about this list: they are cleared before anything is written. */
-static void
-clear_strangers(struct queue *q, const struct answer *a)
-{
-	queue_tell(q, LOG_LEVEL_WARNING, "the ledger has %zu windows of another generation: Redis was emptied or replaced. What it held and had not been "
-	    "drained is lost with it", q->plan.strangers);
-	q->cuts = xcalloc(q->plan.strangers, sizeof *q->cuts);
-	q->cutting = true;
-	for (size_t i = 0; i < a->n_rows; i++) {
-		const struct ledger_row *row = &a->rows[i];
-		if (!row->ours && row->count > 0)
-			q->cuts[q->n_cuts++] = (struct ledger_cut){ .slot = row->slot, .first = row->first };
-	}
-	ASSERT(q->n_cuts == q->plan.strangers);
-}
-
-static void
-recalled(struct queue *q, const struct answer *a)
-{
-	for (size_t i = 0; i < a->n_rows; i++) {
-		if (a->rows[i].epoch != q->epoch) {
-			queue_fenced(q);
-			return;
-		}
-	}
-	store_set_ring(q, a->rows, a->n_rows);
-	switch (plan_build(&q->plan, a->rows, a->n_rows, q->settled)) {
-	case PLAN_FELL_BACK:
-		queue_set_block(q, BLOCK_HISTORY, "Redis came back at position %llu, but the ledger remembers only from %llu on: %llu positions may have been "
-		    "stored already. Nothing is done until you choose", (unsigned long long)q->settled, (unsigned long long)q->plan.oldest,
-		    (unsigned long long)(q->plan.oldest - q->settled));
-		queue_restart(q, q->block_ms);
-		return;
-	case PLAN_SQL_BEHIND:
-		if (q->plan.end > 0)
-			queue_tell(q, LOG_LEVEL_ERROR, "SQL has lost committed windows: Redis stands at position %llu, the ledger ends at %llu. Was the database "
-			    "restored, or a standby promoted? Positions %llu to %llu are to be checked", (unsigned long long)q->settled,
-			    (unsigned long long)q->plan.end, (unsigned long long)q->plan.end, (unsigned long long)q->settled - 1);
-		break;
-	default:
-		break;
-	}
-	if (q->plan.strangers > 0)
-		clear_strangers(q, a);
-	q->state = QUEUE_DRAIN;
 }
 
 /* -- outcomes */
@@ -640,7 +511,7 @@ queue_answered(struct queue *q, uint64_t now, struct task *t, const struct answe
 	q->now = now;
 	task_answer(t, a);
 	if (t->asked == STATEMENT_RING_READ && t->outcome == TASK_RUNNING && t->view == q->view)
-		recalled(q, a);
+		ring_recalled(q, a);
 	drive(q, t);
 	queue_tick(q, now);
 }

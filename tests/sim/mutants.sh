@@ -23,7 +23,7 @@ if text.count(old) != 1:
 open(path, "w").write(text.replace(old, new))
 PATCH
 	set -- "$1"
-	for part in queue queue_flow queue_store task reconcile window arena buf check; do
+	for part in queue queue_flow queue_ring queue_store task reconcile window arena buf check; do
 		set -- "$@" "$work/src/$part.c"
 	done
 	name=$1
@@ -50,7 +50,7 @@ mutant "ledger row outside of the transaction" task.c \
 	'[TASK_STORE] = { 3, { STATEMENT_ROWS, STATEMENT_COMMIT, STATEMENT_LEDGER }, true }'
 mutant "no guard" queue_flow.c \
 	'for (unsigned i = 0; s->remove > 0 && i < 4; i++)' 'for (unsigned i = 0; i < 0; i++)'
-mutant "an unsettled ledger row is overwritten" queue_store.c \
+mutant "an unsettled ledger row is overwritten" queue_ring.c \
 	'(is_empty(row) || row->end <= q->settled)' 'true'
 mutant "a whole window or nothing is matched" queue_flow.c \
 	'matched = window_match(w, row->hashes, from, row->count);' \
@@ -59,12 +59,12 @@ mutant "dead history stays in the ledger" queue_flow.c \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep };' \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep + row->count };'
 kind=1 # the two that only a fall-back to an old copy shows
-mutant "the oldest row is overwritten while an empty one is in use" queue_store.c \
+mutant "the oldest row is overwritten while an empty one is in use" queue_ring.c \
 	'room.usable = empty > 0 ? empty_spare : room.spare;' 'room.usable = room.spare;'
 mutant "no margin of rows that may be survivors" reconcile.c \
 	'from = firsts[plan_margin(n) - 1];' 'from = firsts[0];'
 kind=
-mutant "the last rows are not kept for the oldest window" queue_store.c \
+mutant "the last rows are not kept for the oldest window" queue_ring.c \
 	'room.spare > margin ? room.spare - margin : 0' 'room.spare'
 mutant "what was read is trusted though Redis was emptied" queue_flow.c \
 	'} else if (a->disowned) {' '} else if (0) {'
