@@ -46,3 +46,9 @@ xstrdup(const char *s)
 {
 	return s == NULL ? NULL : or_exit(strdup(s), 1);
 }
+
+void *
+xchecked(void *made)
+{
+	return or_exit(made, 1);
+}

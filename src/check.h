@@ -24,5 +24,7 @@ void *xcalloc(size_t n, size_t size) __attribute__((malloc, alloc_size(1, 2)));
 void *xrealloc(void *ptr, size_t size) __attribute__((alloc_size(2)));
 /* Copy of a string; NULL gives NULL. */
 char *xstrdup(const char *s) __attribute__((malloc));
+/* What a library made, when NULL can only mean that memory was out: the process ends as in xmalloc(). */
+void *xchecked(void *made);
 
 #endif

@@ -180,6 +180,7 @@ daemon_run(const struct config *config)
 {
 	struct daemon d = { .config = config };
 	uint64_t boot;
+	event_set_mem_functions(xmalloc, xrealloc, free); /* or an event that could not be added would be waited for in vain */
 	log_setup((enum log_level)config->log_level, (enum log_format)config->log_format, config->instance);
 	int lock = lock_instance(config->instance);
 	if (lock < 0)

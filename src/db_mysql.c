@@ -436,8 +436,7 @@ connect_host(struct db_conn *conn)
 	drop(conn);
 	conn->answer = NULL;
 	conn->setup = 0;
-	conn->mysql = mysql_init(NULL);
-	ASSERT(conn->mysql != NULL);
+	conn->mysql = xchecked(mysql_init(NULL));
 	set_options(conn);
 	set_timer(conn, config->server_connect_timeout);
 	const char *host = buf_cstr(&conn->host);

@@ -508,8 +508,7 @@ connect_host(struct db_conn *conn)
 	conn->error = (struct db_error){ .class = DB_OK };
 	conn->connected = conn->failed = false;
 	conn->setup = 0;
-	conn->pg = connect_start(conn->config, buf_cstr(&host));
-	ASSERT(conn->pg != NULL);
+	conn->pg = xchecked(connect_start(conn->config, buf_cstr(&host)));
 	buf_free(&host);
 	if (PQstatus(conn->pg) == CONNECTION_BAD) {
 		fail_later(conn, connect_error(conn->pg));

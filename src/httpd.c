@@ -124,6 +124,22 @@ on_connection(struct event_base *base, void *arg)
 	return link;
 }
 
+static void
+on_room(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	evconnlistener_enable(arg);
+}
+
+/* A visitor cannot be let in, for want of a file descriptor most likely: without a pause the loop would try again all the time. */
+static void
+on_refusal(struct evconnlistener *listener, void *arg)
+{
+	(void)arg;
+	evconnlistener_disable(listener);
+	event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT, on_room, listener, &(struct timeval){ .tv_usec = SWEEP_MS * 1000 });
+}
+
 /* -- pages */
 
 static int
@@ -327,6 +343,7 @@ httpd_new(struct event_base *base, const char *listen, const struct daemon_view 
 	h->daemon = daemon;
 	h->http = http;
 	h->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(h->listener, on_refusal);
 	h->loopback = is_loopback(h->listener);
 	h->sweep = event_new(base, -1, 0, on_sweep, h);
 	ASSERT(h->sweep != NULL);

@@ -168,6 +168,7 @@ static const struct {
 	{ "ERR SELECT is not allowed", REDIS_SETUP, "a cluster has database 0 only; check url" },
 	{ "DENIED", REDIS_SETUP, "it is in protected mode; give it a password, or use its Unix socket" },
 	{ "NOPERM", REDIS_SETUP, "its ACL forbids this; `sluice init --print` shows what is needed" },
+	{ "ERR The user executing the script", REDIS_SETUP, "its ACL forbids this; `sluice init --print` shows what is needed" },
 	{ "WRONGTYPE", REDIS_SETUP, "a key is not of the type it should be; check the queue's source and dead_letter" },
 	{ "CROSSSLOT", REDIS_SETUP, "dead_letter must share the {tag} of the queue's key" },
 };

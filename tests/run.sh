@@ -4,9 +4,10 @@ set -u
 
 usage() {
 	cat <<'END'
-usage: tests/run.sh [--unit] [--live] [-k EXPRESSION] [--keep]
+usage: tests/run.sh [--unit] [--live] [--faults] [-k EXPRESSION] [--keep]
   --unit         only the unit tests and the simulator
   --live         only the tests against real servers
+  --faults       only the fault matrix (tests/live/faults), which is left out otherwise: ten minutes
   -k EXPRESSION  only live tests whose names match, as pytest's -k
   --keep         leaves the scratch directory with the builds and logs
 END
@@ -14,11 +15,12 @@ END
 
 . "$(dirname "$0")/../contrib/setup.sh"
 
-unit=yes live=yes expression=''
+unit=yes live=yes faults='' expression=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--unit) live='' ;;
 	--live) unit='' ;;
+	--faults) unit='' faults=yes ;;
 	-k) [ $# -gt 1 ] || { usage >&2; exit 64; }; expression=$2; shift ;;
 	--keep) keep_scratch=yes ;;
 	--help | -h) usage; exit 0 ;;
@@ -89,23 +91,42 @@ run_simulator() {
 	done
 }
 
-run_live_tests() {
-	local xml=$scratch/live.xml counts
-	step 'building with sanitizers' "$scratch/asan.log" build_sanitized 'all live-probes'
-	step 'building for speed' "$scratch/release.log" build_in "$scratch/release" all
-	echo '== live tests'
+# run_pytest SECONDS ARGUMENT...: the tests there, counted from pytest's own report.
+run_pytest() {
+	local xml=$scratch/live.xml limit=$1 counts
+	shift
 	mkdir -p "$scratch/t"
-	SLUICE_BUILD=$scratch/asan SLUICE_RELEASE_BUILD=$scratch/release SLUICE_TMP=$scratch/t run_child timeout -k 30 840 \
+	SLUICE_BUILD=$scratch/asan SLUICE_RELEASE_BUILD=$scratch/release SLUICE_TMP=$scratch/t run_child timeout -k 30 "$limit" \
 		/usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --rootdir "$top/tests" --basetemp "$scratch/pytest" --junitxml "$xml" \
-		--durations=5 -k "$expression" "$top/tests/live"
-	run_child env SLUICE_TMP="$scratch/t" /usr/bin/python3 "$top/tests/soak.py" --build "$scratch/release" --kills 50
-	[ $? -eq 0 ] && passed=$((passed + 1)) || failed=$((failed + 1))
+		--durations=5 -k "$expression" "$@"
 	# errors failures skipped tests
 	counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' \
 		"$xml" 2>/dev/null)
 	set -- ${counts:-1 0 0 1}
 	passed=$((passed + $4 - $1 - $2 - $3))
 	failed=$((failed + $1 + $2))
+}
+
+run_kills() {
+	echo '== kill runs'
+	if run_child env SLUICE_TMP="$scratch/t" /usr/bin/python3 "$top/tests/soak.py" --build "$scratch/release" --kills 50; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+	fi
+}
+
+run_live_tests() {
+	step 'building with sanitizers' "$scratch/asan.log" build_sanitized 'all live-probes'
+	step 'building for speed' "$scratch/release.log" build_in "$scratch/release" all
+	if [ -n "$faults" ]; then
+		echo '== fault matrix'
+		run_pytest 2400 "$top/tests/live/faults"
+		return
+	fi
+	echo '== live tests'
+	run_pytest 840 --ignore "$top/tests/live/faults" "$top/tests/live"
+	[ -n "$expression" ] || run_kills
 }
 
 main() {

@@ -45,16 +45,17 @@ elseif new_dead > 0 and dead_items + new_dead > dead_max and (dead_items > 0 or 
 	return answer('full')
 end
 
--- HDEL first, of nothing: it needs no memory, and after one write Redis at maxmemory refuses no other in the same script. The items go last: if
--- anything above fails, they are still there.
-redis.call('HDEL', state, '')
-position = redis.call('HINCRBY', state, 'settled', advance)
-for i = first_dead, #ARGV do
-	dead_items = redis.call('RPUSH', dead, ARGV[i])
-end
+-- What writes is tried first in a way that changes nothing: an ACL that forbids one of them must stop us before anything is changed, for Redis takes
+-- nothing back. LTRIM comes first because it needs no memory: after one write Redis at maxmemory refuses no other in the same script.
+redis.call('LTRIM', list, 0, -1)
+redis.call('HINCRBY', state, 'settled', 0)
 if ours then
 	redis.call('PEXPIRE', lease, ttl)
 end
+for i = first_dead, #ARGV do
+	dead_items = redis.call('RPUSH', dead, ARGV[i])
+end
+position = redis.call('HINCRBY', state, 'settled', advance)
 if right then
 	local kept = skip > 0 and redis.call('LRANGE', list, -skip, -1) or {}
 	redis.call('LTRIM', list, 0, -(skip + remove + 1))
