@@ -214,7 +214,8 @@ aligned(struct queue *q, const struct peek_answer *a)
 	free(known);
 	free(list);
 	q->aligning = false;
-	q->guard_streak = how == ALIGN_SAME ? q->guard_streak + 1 : 0; /* a change that makes sense is no reason to give up, however many follow it */
+	bool news = gone > 0 || strange != q->skip; /* a change that makes sense is no reason to give up, however many follow it */
+	q->guard_streak = news ? 0 : q->guard_streak + 1;
 	if (how == ALIGN_NONE || q->guard_streak > GUARD_STREAK_MAX) {
 		queue_tell(q, LOG_LEVEL_ERROR, "the list was rewritten by somebody else: taking a new generation. Up to %llu items that were committed and not "
 		    "yet removed may come twice", (unsigned long long)n_known);

@@ -1,0 +1,296 @@
+"""Faults of PostgreSQL and MariaDB, and of the way to them."""
+
+import contextlib
+import os
+import random
+import subprocess
+import time
+
+import pymysql
+import pytest
+
+from load import busy_config, drain_beyond, only, slow_down, wait_blocked, wait_drained
+from orders import BAD, audit, dead_letters, make_table, order, push
+from proxy import cut_answer, delay, deliver_late, lose, lose_answer, swallow, swallow_answer
+from servers import wait_until
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_16_server_goes_again_and_again(db, redis_server, redis_client, sluice, how):
+    make_table(db)
+    slow_down(db)
+    chance = random.Random(f"16 {db.driver} {how}")
+    pushed = push(redis_client, "orders", range(1, 8001), bad_every=500)
+    daemon = sluice(busy_config(redis_server, db))
+    for backlog in (6500, 4000):
+        drain_beyond(redis_client, backlog, daemon)
+        getattr(db, how)()
+        db.start()
+        time.sleep(chance.uniform(0, 0.3))  # the second time while sluice is coming back
+        getattr(db, how)()
+        assert redis_client.llen("orders") > 0, "too late to prove anything"
+        db.start()
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (7984, 16)
+
+
+def end_sessions(db, how):
+    """Ends, or only interrupts, what the daemon's connections are doing."""
+    if db.driver == "postgresql":
+        db.query(f"SELECT {'pg_terminate_backend' if how == 'session' else 'pg_cancel_backend'}(pid) FROM pg_stat_activity WHERE usename = %s", db.user)
+        return
+    for connection in db.connections():
+        if connection.user == db.user:
+            with contextlib.suppress(pymysql.OperationalError):  # it has gone by itself
+                db.query(f"KILL {'CONNECTION' if how == 'session' else 'QUERY'} {connection.id}")
+
+
+@pytest.mark.parametrize("what", ["session", "statement"])
+def test_17_backends_ended_in_mid_batch(db, redis_server, redis_client, sluice, what):
+    make_table(db)
+    slow_down(db)
+    chance = random.Random(f"17 {db.driver} {what}")
+    pushed = push(redis_client, "orders", range(1, 5001), bad_every=500)
+    daemon = sluice(busy_config(redis_server, db))
+    drain_beyond(redis_client, 4900, daemon)
+    for _ in range(8):
+        end_sessions(db, what)
+        time.sleep(chance.uniform(0.02, 0.3))
+    assert redis_client.llen("orders") > 0, "too late to prove anything"
+    wait_drained(redis_client)
+    assert daemon.metric("sluice_batches_total", queue="orders", result="rolled back") > 0
+    assert audit(redis_client, db, pushed) == (4990, 10)
+
+
+COMMITS = {"answer-lost": lose_answer, "lost": lose, "delivered-late": deliver_late(1)}
+
+
+@pytest.mark.parametrize("how", COMMITS)
+def test_18_commit(db, redis_server, redis_client, proxied, sluice, how):
+    make_table(db)
+    slow_down(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 3001), bad_every=300)
+    daemon = sluice(busy_config(redis_server, db, host=host, query_timeout=1))
+    drain_beyond(redis_client, 2500, daemon)
+    fault = proxy.on(b"COMMIT", COMMITS[how], times=4)
+    wait_until(lambda: fault.hits == 4, 20, "four commits")
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (2990, 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lease", [1, 10])
+def test_18_commit_delayed_past_the_resolution(db, redis_server, redis_client, proxied, sluice, lease):
+    """Given up after six seconds, the server gets it after nine: its transaction has ended by then (lease 1), or the resolution waits (lease 10)."""
+    make_table(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 301))
+    daemon = sluice(busy_config(redis_server, db, sluice={"lease_ttl": lease}, host=host, query_timeout=1), start=False).start(wait=False)
+    wait_until(lambda: redis_client.llen("orders") < 300, 10, "a start")
+    fault = proxy.on(b"COMMIT", delay(9), times=1)
+    pushed += push(redis_client, "orders", range(301, 601))
+    wait_drained(redis_client)
+    assert fault.hits == 1
+    assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "reconnect"}) >= 1
+    assert audit(redis_client, db, pushed) == (600, 0)
+
+
+def test_18_commit_of_the_takeover(db, redis_server, redis_client, proxied, sluice):
+    make_table(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 501))
+    faults = [proxy.on(b"COMMIT", action) for action in (lose_answer, lose, deliver_late(0.5))]
+    sluice(busy_config(redis_server, db, host=host))
+    wait_drained(redis_client)
+    assert [fault.hits for fault in faults] == [1, 1, 1]
+    audit(redis_client, db, pushed)
+
+
+def test_18_every_statement(db, redis_server, redis_client, proxied, sluice):
+    """Each statement of a batch is lost, its answer is lost, or only the first bytes of the answer come."""
+    make_table(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 4001), bad_every=200)
+    daemon = sluice(busy_config(redis_server, db, host=host, queue={"rate_limit": 1500}))
+    drain_beyond(redis_client, 3900, daemon)
+    faults = []
+    for words in (b"UPDATE sluice_ledger", only(db, b"COPY", b"INSERT INTO"), b"COMMIT", b"FOR UPDATE"):
+        faults += [proxy.on(words, action) for action in (lose, lose_answer, cut_answer(1), cut_answer(7))]
+    wait_until(lambda: sum(fault.hits for fault in faults) >= 12, 40, "twelve broken links")
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (3980, 20)
+
+
+@pytest.mark.slow
+def test_19_all_links_fall_silent(db, redis_server, redis_client, proxied, sluice):
+    make_table(db)
+    slow_down(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 3001))
+    daemon = sluice(busy_config(redis_server, db, host=host, query_timeout=1, server_connect_timeout=1))
+    drain_beyond(redis_client, 2500, daemon)
+    proxy.silent.set()
+    time.sleep(1)
+    assert redis_client.llen("orders") > 0
+    wait_until(lambda: daemon.get("/readyz")[0] == 503, 15, "not ready")
+    proxy.silent.clear()
+    wait_drained(redis_client, seconds=30)
+    assert audit(redis_client, db, pushed) == (3000, 0)
+
+
+@pytest.mark.slow
+def test_19_silence_around_a_commit(db, redis_server, redis_client, proxied, sluice):
+    make_table(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 1001))
+    daemon = sluice(busy_config(redis_server, db, host=host, query_timeout=1, queue={"rate_limit": 1000}))
+    drain_beyond(redis_client, 900, daemon)
+    faults = [proxy.on(b"COMMIT", swallow), proxy.on(b"COMMIT", swallow_answer)]
+    wait_drained(redis_client, seconds=30)
+    assert [fault.hits for fault in faults] == [1, 1]
+    assert audit(redis_client, db, pushed) == (1000, 0)
+
+
+@contextlib.contextmanager
+def small_disk(db, directory, megabytes):
+    """A file system of its own that the server may use: its path. Skips the test where none can be made."""
+    path = os.path.join(directory, "disk")
+    os.chmod(directory, 0o755)
+    os.mkdir(path)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", path], check=False, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    try:
+        subprocess.run(["chown", db.account, path], check=True)
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.mark.slow
+def test_22_disk_full(db, redis_server, redis_client, directory, sluice):
+    with small_disk(db, directory, only(db, 3, 8)) as disk:
+        if db.driver == "postgresql":
+            db.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+            db.execute(f"GRANT CREATE ON TABLESPACE small TO {db.user}")
+            make_table(db)
+            db.execute("ALTER TABLE orders SET TABLESPACE small")
+        else:
+            db.execute(f"CREATE TABLE orders (id bigint NOT NULL, customer varchar(80) NOT NULL, total decimal(12,2) NOT NULL, note varchar(255)) "
+                       f"ENGINE=InnoDB DATA DIRECTORY='{disk}'")
+        pushed = push(redis_client, "orders", range(40_000 if db.driver == "postgresql" else 150_000))
+        daemon = sluice(busy_config(redis_server, db, queue={"batch_rows": 500}))
+        try:
+            wait_blocked(daemon, only(db, "53100", "1114"), seconds=60)
+            left = redis_client.llen("orders")
+            time.sleep(1)
+            assert left > 0 and not redis_client.exists("{orders}:dead")
+            assert daemon.cpu_seconds() < 20
+            subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)
+            wait_drained(redis_client)
+            assert audit(redis_client, db, pushed) == (len(pushed), 0)
+        finally:
+            assert daemon.stop() == 0
+            db.execute("DROP TABLE orders")
+            if db.driver == "postgresql":
+                db.execute("DROP TABLESPACE small")
+
+
+def set_read_only(db, on):
+    if db.driver == "postgresql":
+        db.execute(f"ALTER SYSTEM SET default_transaction_read_only = {'on' if on else 'off'}")
+        db.execute("SELECT pg_reload_conf()")
+    else:
+        db.execute(f"SET GLOBAL read_only = {int(on)}")
+
+
+@pytest.mark.slow
+def test_22_read_only(db, redis_server, redis_client, sluice):
+    make_table(db)
+    slow_down(db)
+    pushed = push(redis_client, "orders", range(1, 4001))
+    daemon = sluice(busy_config(redis_server, db))
+    drain_beyond(redis_client, 3500, daemon)
+    try:
+        set_read_only(db, True)
+        daemon.wait_log("read-only", 15)
+        wait_until(lambda: daemon.get("/readyz")[0] == 503, 15, "not ready")
+        left = redis_client.llen("orders")
+        time.sleep(0.5)
+        assert redis_client.llen("orders") == left > 0 and not redis_client.exists("{orders}:dead")
+    finally:
+        set_read_only(db, False)
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (4000, 0)
+
+
+def test_23_smaller_packets_while_running(mysql, redis_server, clean, redis_client, sluice):
+    make_table(mysql)
+    mysql.user_execute("ALTER TABLE orders MODIFY note longtext")
+    usual = mysql.value("SELECT @@global.max_allowed_packet")
+    sluice(busy_config(redis_server, mysql, queue={"batch_bytes": "8M", "max_item_bytes": "8M", "batch_rows": 1000}))
+    sizes = [100_000, 900_000, 10, 2_000_000, 300_000]
+    texts = [order(number).replace("as usual", "x" * sizes[number % 5]) for number in range(60)]
+    try:
+        redis_client.lpush("orders", *texts[:30])
+        mysql.execute("SET GLOBAL max_allowed_packet = 1048576")
+        end_sessions(mysql, "session")
+        redis_client.lpush("orders", *texts[30:])
+        wait_drained(redis_client)
+    finally:
+        mysql.execute(f"SET GLOBAL max_allowed_packet = {usual}")
+    rows, dead = audit(redis_client, mysql, range(60))
+    assert rows >= 48 and 6 <= dead <= 12
+    assert all(len(letter["payload"]) > 1_000_000 for letter in dead_letters(redis_client, "orders"))
+
+
+def test_23_idle_connections_closed_by_the_server(db, redis_server, redis_client, sluice):
+    make_table(db)
+    if db.driver == "postgresql":
+        db.execute(f"ALTER ROLE {db.user} SET idle_session_timeout = '1s'")
+    else:
+        db.execute("SET GLOBAL wait_timeout = 1")
+    try:
+        daemon = sluice(busy_config(redis_server, db))
+        pushed = []
+        for begin in range(0, 600, 100):
+            pushed += push(redis_client, "orders", range(begin, begin + 100))
+            wait_drained(redis_client, seconds=10)
+            time.sleep(random.Random(begin).choice([0.1, 0.95, 1.05]))
+        assert daemon.cpu_seconds() < 3
+    finally:
+        db.execute(only(db, f"ALTER ROLE {db.user} RESET idle_session_timeout", "SET GLOBAL wait_timeout = 28800"))
+    assert audit(redis_client, db, pushed) == (600, 0)
+
+
+LAX = {
+    "postgresql": (["ALTER ROLE sluice SET standard_conforming_strings = off", "ALTER ROLE sluice SET client_encoding = 'LATIN1'",
+                    "ALTER ROLE sluice SET datestyle = 'SQL, DMY'", "ALTER ROLE sluice SET default_transaction_isolation = 'serializable'",
+                    "ALTER ROLE sluice SET synchronous_commit = on"], ["ALTER ROLE sluice RESET ALL"]),
+    "mysql": (["SET GLOBAL sql_mode = ''", "SET GLOBAL time_zone = '+09:00'", "SET GLOBAL tx_isolation = 'SERIALIZABLE'",
+               "SET GLOBAL autocommit = 0", "SET GLOBAL max_statement_time = 0"],
+              ["SET GLOBAL sql_mode = DEFAULT", "SET GLOBAL time_zone = 'SYSTEM'", "SET GLOBAL tx_isolation = 'REPEATABLE-READ'",
+               "SET GLOBAL autocommit = 1"]),
+}
+
+
+def test_24_lax_server(db, redis_server, redis_client, sluice):
+    """Strict holds, whatever the server's settings are: what it would have cut or bent becomes a dead letter."""
+    make_table(db)
+    lax, usual = LAX[db.driver]
+    texts = [order(number).replace("as usual", "Z\u00fcrich \\\\ ' \U0001f600") for number in range(100)]
+    texts += [BAD[number % len(BAD)] % number for number in range(100, 170)]
+    try:
+        for statement in lax:
+            db.execute(statement)
+        sluice(busy_config(redis_server, db))
+        redis_client.lpush("orders", *texts)
+        wait_drained(redis_client)
+    finally:
+        for statement in usual:
+            db.execute(statement)
+    assert audit(redis_client, db, range(170)) == (100, 70)
+    assert db.query("SELECT DISTINCT note FROM orders") == [("Z\u00fcrich \\ ' \U0001f600",)]
+    assert {at.isoformat()[:23] for (at,) in db.query(only(db, "SELECT DISTINCT placed_at AT TIME ZONE 'UTC' FROM orders",
+                                                         "SELECT DISTINCT placed_at FROM orders"))} == {"2024-05-06T07:08:09.123"}
