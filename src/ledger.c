@@ -47,9 +47,22 @@ where_queue(const struct db_ops *driver, const char *queue, struct buf *out)
 	driver->quote_text(out, queue, strlen(queue));
 }
 
+/* A client that was stopped, or cut off without a word, in the middle of a COPY holds its row for ever: the server's idle timeout does not count that
+ * as idle. So sessions of our own user that wrote the ledger and wait for their client after that same time are ended; what they did is rolled back. */
+static void
+end_stalled_sessions(struct buf *out)
+{
+	buf_adds(out, "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid WHERE l.relation = '" LEDGER_TABLE
+	    "'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted AND a.usename = current_user AND a.pid <> pg_backend_pid()"
+	    " AND a.wait_event_type = 'Client'"
+	    " AND a.xact_start < clock_timestamp() - current_setting('idle_in_transaction_session_timeout')::interval;");
+}
+
 void
 ledger_count_sql(const struct db_ops *driver, const char *queue, struct buf *out)
 {
+	if (driver == &db_postgresql)
+		end_stalled_sessions(out);
 	buf_adds(out, "SELECT count(*) FROM " LEDGER_TABLE);
 	where_queue(driver, queue, out);
 }
@@ -99,17 +112,6 @@ write_window(const struct db_ops *driver, int driver_kind, const char *generatio
 	buf_adds(out, ", updated_at = CURRENT_TIMESTAMP(6)");
 }
 
-/* A former owner that was stopped in the middle of a COPY holds its row for ever: the server's idle timeout does not count that as idle. So sessions
- * of our own user that wrote the ledger and have not ended after that same time are ended; what they did is rolled back. */
-static void
-end_stalled_owner(struct buf *out)
-{
-	buf_adds(out, "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN pg_locks l ON l.pid = a.pid WHERE l.relation = '" LEDGER_TABLE
-	    "'::regclass AND l.mode = 'RowExclusiveLock' AND l.granted AND a.usename = current_user AND a.pid <> pg_backend_pid()"
-	    " AND a.xact_start < clock_timestamp() - current_setting('idle_in_transaction_session_timeout')::interval;"
-	    "SET LOCAL lock_timeout = '3s';");
-}
-
 void
 ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, const char *generation, const struct statement *s, struct buf *out)
 {
@@ -117,8 +119,10 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 	char wanted[120];
 	switch (s->kind) {
 	case STATEMENT_RING_LOCK:
-		if (pg)
-			end_stalled_owner(out);
+		if (pg) {
+			end_stalled_sessions(out);
+			buf_adds(out, "SET LOCAL lock_timeout = '3s';");
+		}
 		buf_adds(out, pg ? "SELECT max(epoch) FROM (SELECT epoch FROM " LEDGER_TABLE : "SELECT max(epoch) FROM " LEDGER_TABLE);
 		where_queue(driver, queue, out);
 		buf_adds(out, pg ? " ORDER BY slot FOR UPDATE) AS locked" : " FOR UPDATE");

@@ -17,7 +17,7 @@ struct db_result;
 
 /* Appends CREATE TABLE IF NOT EXISTS, without a final semicolon. `driver` is enum driver. */
 void ledger_ddl(int driver, struct buf *out);
-/* Appends the query for how many rows of the queue there are. */
+/* Appends the query for how many rows of the queue there are. On PostgreSQL it ends sessions of ours that stall with a row locked, too. */
 void ledger_count_sql(const struct db_ops *driver, const char *queue, struct buf *out);
 /* Appends the INSERT of the ring's rows; those that are there stay as they are. */
 void ledger_fill_sql(const struct db_ops *driver, const char *queue, uint32_t rows, struct buf *out);

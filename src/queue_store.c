@@ -424,6 +424,7 @@ store_failed(struct queue *q, const struct task *t)
 		again(q, w);
 		break;
 	default:
+		q->recheck |= t->failed == STATEMENT_LEDGER; /* a lost connection of ours may hold the row still: the look at the ledger ends it */
 		again(q, w);
 	}
 }

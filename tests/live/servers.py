@@ -87,18 +87,23 @@ def dying_with_us(command, account=None):
     return words + ["--"] + command
 
 
+def _stat(path):
+    """The fields of a /proc/.../stat file from the state on; empty when the process has gone."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stat:
+            return stat.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
 def _children(parent):
     """Process ids of the children of a process."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as stat:
-                fields = stat.read().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == parent:
-            found.append(int(path.split("/")[2]))
-    return found
+    return [int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/stat") if _stat(path)[1:2] == [str(parent)]]
+
+
+def _stopped(pid):
+    """Whether every thread of a process is stopped, or has gone: SIGSTOP reaches them one by one."""
+    return all(_stat(path)[:1] in ([], ["T"], ["Z"]) for path in glob.glob(f"/proc/{pid}/task/*/stat"))
 
 
 def _send(pid, number):
@@ -156,6 +161,19 @@ class Server:
             for pid in children:
                 wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), READY_SECONDS, f"the end of process {pid}")
         self._forget()
+
+    def freeze(self):
+        """Stops it and its children as they are, and returns when none of their threads runs any more; thaw() lets them go on."""
+        processes = [self.process.pid]
+        _send(self.process.pid, signal.SIGSTOP)  # or it forks again while we look
+        for child in _children(self.process.pid):
+            processes.append(child)
+            _send(child, signal.SIGSTOP)
+        wait_until(lambda: all(_stopped(pid) for pid in processes), READY_SECONDS, "the stop of every thread")
+
+    def thaw(self):
+        for pid in _children(self.process.pid) + [self.process.pid]:
+            _send(pid, signal.SIGCONT)
 
     def restart(self):
         self.stop()

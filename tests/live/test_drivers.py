@@ -367,14 +367,12 @@ def test_no_answer_in_time(probe, server):
     running = probe.start(server, "pause", "query", "SELECT 1", query_timeout=1)
     running.read()
     running.read()
-    children = subprocess.run(["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=False).stdout.split()
-    stopped = [str(server.process.pid)] + (children if server.driver == "postgresql" else [])
-    subprocess.run(["kill", "-STOP"] + stopped, check=True)
+    server.freeze()
     try:
         running.go_on()
         answer = running.rest()[0]
     finally:
-        subprocess.run(["kill", "-CONT"] + stopped, check=True)
+        server.thaw()
     assert answer["class"] == "reconnect" and answer["lost"] and "in time" in answer["message"]
 
 

@@ -75,9 +75,9 @@ class Copy:
 
     def __init__(self, redis_server):
         self.directory = f"{redis_server.directory}/copy"
-        redis_server.process.send_signal(signal.SIGSTOP)
+        redis_server.freeze()
         shutil.copytree(f"{redis_server.directory}/appendonlydir", self.directory)
-        redis_server.process.send_signal(signal.SIGCONT)
+        redis_server.thaw()
 
     def bring_back(self, redis_server):
         """The Redis that was killed starts from the copy."""
