@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2046,SC2086 # lists of package names and make targets are split on purpose
+# shellcheck disable=SC2034,SC2046,SC2086 # variables for the scripts that source it; lists of package names and make targets are split on purpose
 # What tests/run.sh and contrib/demo.sh share: packages, a scratch directory, builds. To be sourced by bash; Debian 12 and 13.
 #
 #   install_packages                 installs what is missing, as root or by sudo; nothing happens when all is there
@@ -14,6 +14,8 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 packages='autoconf automake make gcc g++ pkg-config|pkgconf libevent-dev libhiredis-dev libinih-dev libpq-dev libcmocka-dev
 default-libmysqlclient-dev|libmariadb-dev-compat libsimdjson-dev libxxhash-dev redis-server|valkey-server postgresql mariadb-server
 python3 python3-pytest python3-redis python3-psycopg2 python3-pymysql util-linux'
+# What tests/fuzz.sh needs besides; Debian 12's compiler, then Debian 13's.
+fuzz_packages='clang libclang-rt-14-dev|libclang-rt-19-dev'
 
 is_installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "config.h"
+#include "db_driver.h"
 #include "encode.h"
 #include "ledger.h"
 #include "mapping.h"
@@ -168,7 +169,7 @@ on_rows_read(void *arg, const struct db_result *result)
 	struct ledger_rows rows;
 	if (a.error.class != DB_OK) {
 		finish(e, &a);
-	} else if (!ledger_read(result, &rows)) {
+	} else if (!ledger_read(result, e->statement.settled, &rows)) {
 		refuse(e, DB_SETUP, "the rows of " LEDGER_TABLE " hold something that sluice does not write: has somebody changed them?");
 	} else {
 		a.rows = rows.rows;
@@ -300,8 +301,8 @@ static void
 on_reject(void *arg, uint32_t item, const char *column, const char *message)
 {
 	struct reject r = { .index = item, .class = "message" };
-	snprintf(r.column, sizeof r.column, "%s", column);
-	snprintf(r.message, sizeof r.message, "%s", message);
+	db_text(r.column, sizeof r.column, column); /* half a character would make the ledger's server refuse its row */
+	db_text(r.message, sizeof r.message, message);
 	window_reject(arg, &r);
 }
 

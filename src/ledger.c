@@ -193,7 +193,7 @@ read_hashes(const char *hex, size_t len, uint64_t *out)
 }
 
 static bool
-read_row(const struct db_result *r, size_t i, struct ledger_row *row, uint64_t **hashes, char **texts)
+read_row(const struct db_result *r, size_t i, uint64_t settled, struct ledger_row *row, uint64_t **hashes, char **texts)
 {
 	uint64_t slot, ours, count;
 	if (!read_number(r, i, COLUMN_SLOT, 10000000, &slot) || !read_number(r, i, COLUMN_OURS, 1, &ours) ||
@@ -206,6 +206,8 @@ read_row(const struct db_result *r, size_t i, struct ledger_row *row, uint64_t *
 	row->dead = "";
 	const char *hex = r->values[i * r->columns + COLUMN_ITEMS], *dead = r->values[i * r->columns + COLUMN_DEAD];
 	size_t hex_len = r->lengths[i * r->columns + COLUMN_ITEMS], dead_len = r->lengths[i * r->columns + COLUMN_DEAD];
+	if (hex == NULL && row->ours && row->count > 0 && row->first + row->count > settled)
+		return false;
 	if (hex != NULL) {
 		if (hex_len != (size_t)row->count * 16 || !read_hashes(hex, hex_len, *hashes))
 			return false;
@@ -222,7 +224,7 @@ read_row(const struct db_result *r, size_t i, struct ledger_row *row, uint64_t *
 }
 
 bool
-ledger_read(const struct db_result *r, struct ledger_rows *out)
+ledger_read(const struct db_result *r, uint64_t settled, struct ledger_rows *out)
 {
 	size_t hashes = 0, texts = 0;
 	*out = (struct ledger_rows){ .n = r->rows };
@@ -238,7 +240,7 @@ ledger_read(const struct db_result *r, struct ledger_rows *out)
 	uint64_t *next_hash = out->hashes;
 	char *next_text = out->texts;
 	for (size_t i = 0; i < r->rows; i++) {
-		if (!read_row(r, i, &out->rows[i], &next_hash, &next_text)) {
+		if (!read_row(r, i, settled, &out->rows[i], &next_hash, &next_text)) {
 			ledger_rows_free(out);
 			return false;
 		}

@@ -31,8 +31,9 @@ struct ledger_rows {
 	uint64_t *hashes;        /* all of them, one after the other; owned */
 	char *texts;             /* all `dead` texts; owned */
 };
-/* Reads such an answer. False: a value is not what we write (then *out is empty). */
-bool ledger_read(const struct db_result *result, struct ledger_rows *out) MUST_CHECK;
+/* Reads such an answer, in which our rows that end behind `settled` must have their hashes. False: a value is not what we write (then *out is
+ * empty). */
+bool ledger_read(const struct db_result *result, uint64_t settled, struct ledger_rows *out) MUST_CHECK;
 /* Frees the content. */
 void ledger_rows_free(struct ledger_rows *rows);
 

@@ -61,10 +61,11 @@ queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(reason, sizeof reason, fmt, args);
 	va_end(args);
+	ASSERT(block != BLOCK_NONE);
 	if (q->block != block || strcmp(q->reason, reason) != 0)
 		queue_tell(q, block == BLOCK_RETRY ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "%s: %s",
 		    block == BLOCK_RETRY ? "waits" : "paused", reason);
-	q->block_ms = q->block != block || q->block_ms == 0 ? waits[block].first : q->block_ms * 2;
+	q->block_ms = q->block != block ? waits[block].first : q->block_ms * 2;
 	if (q->block_ms > waits[block].most)
 		q->block_ms = waits[block].most;
 	q->block = block;
@@ -76,8 +77,7 @@ queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...)
 void
 queue_clear_block(struct queue *q)
 {
-	if (q->block == BLOCK_NONE)
-		return;
+	ASSERT(q->block != BLOCK_NONE);
 	queue_tell(q, LOG_LEVEL_INFO, "goes on");
 	q->block = BLOCK_NONE;
 	q->refused_by_redis = NULL;
@@ -170,7 +170,7 @@ ask_for_lease(struct queue *q)
 static void
 try_to_stop(struct queue *q)
 {
-	if (!q->stopping || q->state == QUEUE_STOPPED || q->running > 0 || q->settle.active)
+	if (!q->stopping || q->running > 0 || q->settle.active)
 		return;
 	LIST_EACH(&q->windows, node) {
 		if (LIST_OWNER(node, struct window, node)->state == WINDOW_DOUBT)
@@ -294,7 +294,7 @@ void
 queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_answer *a)
 {
 	q->now = now;
-	if (view != q->view || q->state == QUEUE_STOPPED)
+	if (view != q->view)
 		return;
 	q->leasing = false;
 	if (queue_redis_failed(q, a->class, a->why, "give the lease")) {
@@ -314,8 +314,9 @@ void
 queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answer *a)
 {
 	q->now = now;
-	if (view != q->view || q->state != QUEUE_OWN)
+	if (view != q->view)
 		return;
+	ASSERT(q->state == QUEUE_OWN);
 	if (queue_redis_failed(q, a->class, a->why, "take the queue over")) {
 		queue_restart(q, queue_backoff(q, q->limits.backoff_ms, 3));
 	} else if (a->refused) {
@@ -324,6 +325,8 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 		if (q->refused_by_redis != NULL)
 			queue_clear_block(q);
 		q->counters.takeovers++;
+		if (strcmp(q->generation, a->generation) != 0)
+			q->choice = HISTORY_ASK;
 		snprintf(q->generation, sizeof q->generation, "%s", a->generation);
 		q->rewritten = false;
 		q->settled = a->settled;
@@ -410,19 +413,20 @@ void
 queue_check(const struct queue *q)
 {
 	uint64_t at = q->settled;
-	unsigned busy = 0, storing = 0;
+	unsigned busy = 0, storing = 0, untracked = 0;
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
 		window_check(w);
 		ASSERT(w->first >= at);
 		ASSERT(w->first == at || q->stopping);
 		at = window_end(w);
+		untracked += w->untracked;
 		storing += w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT;
-		if (q->limits.ledger && (w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT))
+		if (q->limits.ledger && !w->untracked && (w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT))
 			ASSERT(w->slot < q->n_ring && q->ring[w->slot].busy);
 	}
 	for (size_t i = 0; i < q->n_ring; i++)
 		busy += q->ring[i].busy;
-	ASSERT(!q->limits.ledger || busy >= storing);
+	ASSERT(!q->limits.ledger || busy + untracked >= storing);
 	ASSERT(q->state == QUEUE_DRAIN || list_empty(&q->windows));
 }

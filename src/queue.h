@@ -44,6 +44,13 @@ enum queue_block {
 	BLOCK_OPERATOR, /* paused by hand */
 };
 
+/* What happens to orders that may have been stored before Redis fell back. */
+enum history_choice {
+	HISTORY_ASK,    /* nothing, until the operator chooses */
+	HISTORY_ACCEPT, /* they are stored, perhaps a second time, and without a row in the ledger: at least once */
+	HISTORY_SKIP,   /* they become dead letters, to be looked at and retried */
+};
+
 #define QUEUE_GENERATION_MAX 33 /* 32 hex digits and NUL */
 
 /* Fixed for the life of the object, except through queue_set_limits(). */
@@ -169,6 +176,9 @@ bool queue_give(struct queue *q, uint64_t now, struct session *session) MUST_CHE
 void queue_pause(struct queue *q, uint64_t now);
 /* Ends any block, the operator's or another, and tries again at once. */
 void queue_resume(struct queue *q, uint64_t now);
+/* The operator's answer to BLOCK_HISTORY: what becomes of the orders that may have been stored already. False: nobody has asked. It holds until they
+ * are dealt with, or Redis falls back once more. */
+bool queue_choose(struct queue *q, uint64_t now, enum history_choice choice);
 /* Finishes what is in flight, gives the lease back: then STOPPED. */
 void queue_stop(struct queue *q, uint64_t now);
 

@@ -63,14 +63,13 @@ gather(struct queue *q, struct settling *s)
 static const struct item *
 nth_present(const struct settling *s, uint32_t i)
 {
-	for (size_t k = 0; k < s->n; k++) {
+	for (size_t k = 0;; k++) {
+		ASSERT(k < s->n);
 		const struct window *w = s->windows[k];
 		if (i < w->count - w->gone)
 			return &w->items[w->gone + i];
 		i -= w->count - w->gone;
 	}
-	ASSERT(!"sample inside what is settled");
-	return NULL;
 }
 
 static void
@@ -116,6 +115,8 @@ settle_done(struct queue *q, const struct settle_answer *a)
 	q->backlog = a->backlog;
 	q->dead = a->dead;
 	q->guard_streak = 0;
+	if (q->choice != HISTORY_ASK)
+		q->doubt_from = a->settled; /* back before this, and he is asked anew */
 	if (list_empty(&q->windows))
 		q->skip = 0; /* what others pushed at our end comes next, as any other item */
 	if (q->block == BLOCK_DEAD_FULL)
@@ -126,9 +127,11 @@ void
 queue_settled(struct queue *q, uint64_t now, uint64_t view, const struct settle_answer *a)
 {
 	q->now = now;
-	if (view != q->view || !q->settle.active)
+	if (view != q->view)
 		return;
-	if (a->class == REDIS_OK && a->status == SETTLE_OK) {
+	ASSERT(q->settle.active);
+	bool told = a->class == REDIS_OK && a->status == SETTLE_OK;
+	if (told && a->settled == q->settle.base + q->settle.advance) {
 		settle_done(q, a);
 		q->settle.active = false;
 		queue_tick(q, now);
@@ -139,7 +142,7 @@ queue_settled(struct queue *q, uint64_t now, uint64_t view, const struct settle_
 	if (queue_redis_failed(q, a->class, a->why, "settle")) {
 	} else if (a->status == SETTLE_FENCED) {
 		queue_fenced(q);
-	} else if (a->status == SETTLE_MOVED) {
+	} else if (told || a->status == SETTLE_MOVED) { /* told: of a position that makes no sense */
 		queue_tell(q, LOG_LEVEL_WARNING, "Redis stands at position %llu, not at %llu: reconciling", (unsigned long long)a->settled,
 		    (unsigned long long)q->settled);
 		queue_restart(q, 0);
@@ -170,12 +173,9 @@ known_hashes(const struct queue *q, size_t n)
 }
 
 void
-flow_shed_gone(struct queue *q, struct window *w)
+flow_shed_gone(struct window *w)
 {
-	(void)q;
-	ASSERT(w->state == WINDOW_READ);
-	if (w->gone == 0)
-		return;
+	ASSERT(w->state == WINDOW_READ && w->gone > 0);
 	uint32_t gone = w->gone;
 	w->gone = 0;
 	if (gone < w->count)
@@ -197,7 +197,7 @@ take_out(struct queue *q, uint64_t n)
 		w->gone += (uint32_t)here;
 		n -= here;
 		if (w->state == WINDOW_READ)
-			flow_shed_gone(q, w);
+			flow_shed_gone(w);
 	}
 	ASSERT(n == 0);
 }
@@ -307,14 +307,18 @@ peek(struct queue *q)
 	const struct plan_row *row = plan_row(&q->plan);
 	if (windows == 0 || (row == NULL && !is_worth_a_peek(q)))
 		return;
+	if (q->choice != HISTORY_ASK && frontier(q) >= q->doubt_end)
+		return;
 	uint64_t base = q->settle.active ? q->settle.base + q->settle.advance : q->settled, known = known_items(q);
 	struct peeking *p = &q->peek;
 	*p = (struct peeking){ .active = true, .first = frontier(q) };
-	p->overlap = p->first > base && known > 0 && !list_empty(&q->windows);
+	p->overlap = p->first > base && known > 0;
 	size_t budget = windows * q->limits.batch_bytes;
 	uint64_t count = budget / (q->average + 1) + 1;
 	if (count > (uint64_t)windows * window_rows_wanted(q))
 		count = (uint64_t)windows * window_rows_wanted(q);
+	if (q->choice != HISTORY_ASK && count > q->doubt_end - p->first)
+		count = q->doubt_end - p->first;
 	if (row != NULL && p->first + count > row->first) {
 		p->planned = p->first >= row->first;
 		uint64_t end = row->first + row->count;
@@ -330,6 +334,11 @@ static void
 cut_plan(struct queue *q, uint64_t at)
 {
 	size_t from = q->plan.next, n = q->plan.n - from;
+	if (q->choice != HISTORY_ASK) {
+		q->plan.next = q->plan.n;
+		history_cut(q, at);
+		return;
+	}
 	q->cuts = xcalloc(n, sizeof *q->cuts);
 	q->n_cuts = n;
 	q->cutting = true;
@@ -397,6 +406,8 @@ cut_windows(struct queue *q, const struct item *items, uint32_t n, bool at_end, 
 		struct window *w = window_new(first + from, items + from, to - from, arena);
 		w->partial = partial;
 		list_append(&q->windows, &w->node);
+		if (q->choice != HISTORY_ASK) /* nothing behind the doubt is read */
+			history_apply(q, w);
 		from = to;
 	}
 }
@@ -422,12 +433,22 @@ peeked(struct queue *q, const struct item *items, uint32_t n, bool cut, struct a
 		cut_windows(q, items, n, at_end, arena);
 }
 
+/* Does the answer begin with the last item that we know? */
+static bool
+is_last_known(const struct queue *q, const struct peek_answer *a)
+{
+	ASSERT(!list_empty(&q->windows)); /* a settle that was sent later is answered later */
+	const struct window *last = LIST_OWNER(q->windows.prev, struct window, node);
+	return a->n > 0 && window_hash(&a->items[0]) == last->hashes[last->count - 1];
+}
+
 void
 queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_answer *a)
 {
 	q->now = now;
-	if (view != q->view || !q->peek.active)
+	if (view != q->view)
 		return;
+	ASSERT(q->peek.active);
 	q->peek.active = false;
 	uint32_t known = q->peek.overlap ? 1 : 0;
 	if (queue_redis_failed(q, a->class, a->why, "read the list") || q->stopping) {
@@ -438,8 +459,7 @@ queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_ans
 		aligned(q, a);
 	} else if (q->peek.stale) {
 	} else if (a->cut && a->n == 0) { /* what came was too much, and the place may have moved: ask again */
-	} else if (known > 0 && (a->n == 0 || window_hash(&a->items[0]) != LIST_OWNER(q->windows.prev, struct window, node)->hashes[LIST_OWNER(
-	    q->windows.prev, struct window, node)->count - 1])) {
+	} else if (known > 0 && !is_last_known(q, a)) {
 		q->aligning = true;
 	} else {
 		peeked(q, a->items + known, a->n - known, a->cut, a->arena);
@@ -452,7 +472,7 @@ queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_ans
 static void
 wait_for_items(struct queue *q)
 {
-	bool idle = list_empty(&q->windows) && !q->peek.active && !q->settle.active && q->backlog == 0 && plan_row(&q->plan) == NULL;
+	bool idle = list_empty(&q->windows) && !q->peek.active && q->backlog == 0 && plan_row(&q->plan) == NULL;
 	if (!idle || q->waiting || q->poll_at != NEVER || queue_is_blocked(q))
 		return;
 	q->waiting = true;
@@ -492,7 +512,8 @@ measure(struct queue *q)
 	}
 	if (!list_empty(&q->windows) && q->measure_at > q->now + MEASURE_BUSY_MS)
 		q->measure_at = q->now + MEASURE_BUSY_MS; /* what comes behind a slow window must be seen */
-	if (q->now < q->measure_at || !q->redis_up)
+	ASSERT(q->redis_up);
+	if (q->now < q->measure_at)
 		return;
 	q->measure_at = q->now + MEASURE_IDLE_MS;
 	q->ports->length(q->world, q->view);
@@ -509,6 +530,9 @@ flow_wake_at(const struct queue *q)
 void
 flow_pump(struct queue *q)
 {
+	history_pump(q);
+	if (q->state != QUEUE_DRAIN)
+		return;
 	measure(q);
 	if (q->aligning) {
 		start_alignment(q);

@@ -1,5 +1,5 @@
 /* What the parts of the queue's state machine share: queue.c (life cycle), queue_flow.c (peek and settle), queue_store.c (tasks on SQL),
- * queue_ring.c (the ledger's rows). */
+ * queue_ring.c (the ledger's rows), queue_history.c (a fall-back further than they remember). */
 #ifndef SLUICE_QUEUE_INNER_H
 #define SLUICE_QUEUE_INNER_H
 
@@ -76,6 +76,11 @@ struct queue {
 	struct ledger_cut *cuts; /* n_cuts waiting for a CUT task; owned until then */
 	size_t n_cuts;
 	bool cutting;          /* cuts wait or run: nothing new is written */
+	enum history_choice choice; /* what happens to the orders in doubt; ASK: there are none, or nobody has chosen yet */
+	uint64_t doubt_from;   /* with choice: it holds for positions from here on, */
+	uint64_t doubt_memory; /* as long as the ledger surely remembers from here on */
+	uint64_t doubt_end;    /* with choice, in DRAIN: positions before this one are in doubt; nothing behind them is read before they are settled */
+	bool history_ended;    /* what stands behind them was pushed later, at positions that the ledger knows as something else: needs a new generation */
 	bool recheck;          /* the table must be looked at again before the next store */
 	uint64_t looked_at;    /* ms; when the table was last looked at */
 	bool altered;          /* it was another table then, and has taken no row since: what it refuses now is not the rows' fault */
@@ -136,7 +141,7 @@ void flow_pump(struct queue *q);
 /* Connections a queue may ever have windows for. */
 unsigned flow_window_limit(const struct queue *q);
 /* Splits off what others took, so that a READ window holds only what is in the list; what they took counts as done. */
-void flow_shed_gone(struct queue *q, struct window *w);
+void flow_shed_gone(struct window *w);
 /* Time of the flow's next timer, ms. */
 uint64_t flow_wake_at(const struct queue *q);
 
@@ -155,5 +160,15 @@ unsigned ring_room(const struct queue *q, bool oldest_waits);
 uint32_t ring_free_row(const struct queue *q);
 /* Takes the ring as read from SQL, and what it says of the positions from `settled` on: DRAIN, or blocked because too much is forgotten. */
 void ring_recalled(struct queue *q, const struct answer *a);
+
+/* -- queue_history.c */
+/* The plan says PLAN_FELL_BACK: has the operator chosen, or is nothing in doubt? Else asks him and restarts the queue. */
+bool history_is_answered(struct queue *q) MUST_CHECK;
+/* Does with a window in doubt, just read, what was chosen. */
+void history_apply(struct queue *q, struct window *w);
+/* Ends the doubt when all in doubt is settled. */
+void history_pump(struct queue *q);
+/* From position `at` on the list is not what the ledger knows: what is in doubt ends here. */
+void history_cut(struct queue *q, uint64_t at);
 
 #endif

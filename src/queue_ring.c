@@ -21,18 +21,20 @@ struct room {
 	unsigned usable; /* rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones */
 	unsigned spare;  /* all that are empty or settled, and not busy */
 	unsigned busy;
+	unsigned rows;   /* in all; without the slots that SQL did not show */
 };
 
 static struct room
 measure_ring(const struct queue *q)
 {
-	struct room room = { 0, 0, 0 };
+	struct room room = { .rows = 0 };
 	unsigned empty = 0, empty_spare = 0;
 	for (size_t i = 0; i < q->n_ring; i++) {
 		const struct ring_row *row = &q->ring[i];
 		empty += is_empty(row);
 		empty_spare += is_empty(row) && !row->busy;
-		room.busy += row->busy;
+		room.rows += row->end != NEVER;
+		room.busy += row->busy && row->end != NEVER;
 		room.spare += is_spare(q, row);
 	}
 	room.usable = empty > 0 ? empty_spare : room.spare;
@@ -61,7 +63,7 @@ unsigned
 ring_room(const struct queue *q, bool oldest_waits)
 {
 	struct room room = measure_ring(q);
-	unsigned margin = (unsigned)plan_margin(q->n_ring), others = room.spare > margin ? room.spare - margin : 0;
+	unsigned margin = (unsigned)plan_margin(room.rows), others = room.spare > margin ? room.spare - margin : 0;
 	if (others == 0 && oldest_waits)
 		others = 1;
 	return least(others, least(room.usable, margin > room.busy ? margin - room.busy : 0));
@@ -108,22 +110,26 @@ ring_recalled(struct queue *q, const struct answer *a)
 			return;
 		}
 	}
+	if (a->n_rows == 0) {
+		queue_set_block(q, BLOCK_RETRY, "the ledger has lost its rows of this queue: making them anew");
+		queue_restart(q, q->block_ms);
+		return;
+	}
 	set_ring(q, a->rows, a->n_rows);
 	switch (plan_build(&q->plan, a->rows, a->n_rows, q->settled)) {
 	case PLAN_FELL_BACK:
-		queue_set_block(q, BLOCK_HISTORY, "Redis came back at position %llu, but the ledger remembers only from %llu on: %llu positions may have been "
-		    "stored already. Nothing is done until you choose", (unsigned long long)q->settled, (unsigned long long)q->plan.oldest,
-		    (unsigned long long)(q->plan.oldest - q->settled));
-		queue_restart(q, q->block_ms);
-		return;
+		if (!history_is_answered(q))
+			return;
+		break;
 	case PLAN_SQL_BEHIND:
+		q->choice = HISTORY_ASK;
 		if (q->plan.end > 0)
 			queue_tell(q, LOG_LEVEL_ERROR, "SQL has lost committed windows: Redis stands at position %llu, the ledger ends at %llu. Was the database "
 			    "restored, or a standby promoted? Positions %llu to %llu are to be checked", (unsigned long long)q->settled,
 			    (unsigned long long)q->plan.end, (unsigned long long)q->plan.end, (unsigned long long)q->settled - 1);
 		break;
 	default:
-		break;
+		q->choice = HISTORY_ASK;
 	}
 	if (q->plan.strangers > 0)
 		clear_strangers(q, a);

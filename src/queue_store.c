@@ -32,6 +32,13 @@ first_ready(const struct queue *q, enum window_state state)
 	return NULL;
 }
 
+/* Does a row of the ledger stand for it? */
+static bool
+is_tracked(const struct queue *q, const struct window *w)
+{
+	return q->limits.ledger && !w->untracked;
+}
+
 /* How many windows may be stored now. */
 static unsigned
 storable(const struct queue *q)
@@ -39,8 +46,8 @@ storable(const struct queue *q)
 	unsigned ready = 0;
 	LIST_EACH(&q->windows, node)
 		ready += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_READ);
-	if (ready == 0 || !q->limits.ledger)
-		return ready;
+	if (ready == 0 || !is_tracked(q, first_ready(q, WINDOW_READ)))
+		return ready; /* all of them: what is in doubt is never there together with what is not */
 	unsigned room = ring_room(q, is_ready(q, LIST_OWNER(q->windows.next, struct window, node), WINDOW_READ));
 	return least(ready, room);
 }
@@ -104,6 +111,19 @@ control_wanted(const struct queue *q, enum task_kind *kind)
 	}
 }
 
+/* Waits the oldest window for a row of the ring that nothing will ever free? Only rows that sluice did not write, or lost, can come to that. */
+static bool
+is_stuck(const struct queue *q)
+{
+	if (list_empty(&q->windows) || !is_ready(q, LIST_OWNER(q->windows.next, struct window, node), WINDOW_READ))
+		return false;
+	LIST_EACH(&q->windows, node) {
+		if (LIST_OWNER(node, struct window, node)->state == WINDOW_DOUBT)
+			return false;
+	}
+	return storable(q) == 0;
+}
+
 unsigned
 store_wanted(struct queue *q)
 {
@@ -116,6 +136,10 @@ store_wanted(struct queue *q)
 		n += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_DOUBT);
 	if (may_store(q) && n < left) /* else nobody waits for the answer, which takes a look at the whole ring */
 		n += storable(q);
+	if (n == 0 && q->running == 0 && may_store(q) && is_stuck(q)) {
+		queue_set_block(q, BLOCK_SETUP, "no row of the ledger is free: somebody has deleted or changed this queue's rows in sluice_ledger");
+		queue_restart(q, q->block_ms);
+	}
 	return least(n, left);
 }
 
@@ -201,8 +225,9 @@ begin_store(struct queue *q, struct session *session)
 	if (!may_store(q) || storable(q) == 0)
 		return false;
 	struct window *w = first_ready(q, WINDOW_READ);
-	uint32_t slot = q->limits.ledger ? ring_free_row(q) : NO_SLOT;
+	uint32_t slot = is_tracked(q, w) ? ring_free_row(q) : NO_SLOT;
 	struct task *t = new_task(q, TASK_STORE, session);
+	t->ledger = is_tracked(q, w);
 	t->window = w;
 	t->slot = w->slot = slot;
 	w->has_task = true;
@@ -316,6 +341,7 @@ static void
 committed(struct queue *q, struct task *t)
 {
 	struct window *w = t->window;
+	ASSERT(w != NULL);
 	uint32_t rows = window_rows(w);
 	if (w->slot != NO_SLOT)
 		q->ring[w->slot] = (struct ring_row){ w->first, window_end(w), false };
@@ -433,6 +459,7 @@ static void
 store_ended(struct queue *q, struct task *t)
 {
 	struct window *w = t->window;
+	ASSERT(w != NULL);
 	if (t->outcome == TASK_DONE) {
 		committed(q, t);
 		return;
@@ -447,7 +474,7 @@ store_ended(struct queue *q, struct task *t)
 		q->ring[w->slot].busy = false;
 	window_set_state(w, WINDOW_READ);
 	if (w->gone > 0)
-		flow_shed_gone(q, w);
+		flow_shed_gone(w);
 	if (t->outcome == TASK_FENCED)
 		queue_fenced(q);
 	else if (w->state == WINDOW_READ)
@@ -458,14 +485,17 @@ static void
 resolve_ended(struct queue *q, struct task *t)
 {
 	struct window *w = t->window;
+	ASSERT(w != NULL);
 	if (t->outcome == TASK_DONE) {
 		committed(q, t);
 	} else if (t->outcome == TASK_ABSENT) {
 		q->ring[w->slot].busy = false;
 		window_set_state(w, WINDOW_READ);
 		if (w->gone > 0)
-			flow_shed_gone(q, w);
+			flow_shed_gone(w);
 	} else {
+		if (t->error.class == DB_SETUP)
+			block_for(q, &t->error, "learn what became of a COMMIT");
 		w->not_before = q->now + RESOLVE_AGAIN_MS; /* the old transaction still holds its row, or no server answers: never run it again blindly */
 	}
 }

@@ -30,10 +30,8 @@ add(struct plan *plan, const struct ledger_row *row)
 	*to = (struct plan_row){ .slot = row->slot, .first = row->first, .count = row->count, .dead_len = row->dead_len };
 	to->hashes = xcalloc(row->count, sizeof *to->hashes);
 	memcpy(to->hashes, row->hashes, row->count * sizeof *to->hashes);
-	if (row->dead_len > 0) {
-		to->dead = xmalloc(row->dead_len);
-		memcpy(to->dead, row->dead, row->dead_len);
-	}
+	to->dead = xmalloc(row->dead_len + 1);
+	memcpy(to->dead, row->dead, row->dead_len);
 }
 
 static int

@@ -1,9 +1,12 @@
 /* Programs of statements, and what their answers mean. */
 #include "task.h"
 
+#include <stdio.h>
+
 #include "window.h"
 
 #define MAX_STEPS 3
+#define EPOCH_MAX (UINT64_C(1) << 53) /* Redis's scripts count in doubles: beyond it two epochs are alike */
 
 /* The program of each task; CUT repeats its first statement for each cut. */
 static const struct {
@@ -110,7 +113,17 @@ fail(struct task *t, const struct answer *a)
 	end(t, doubt ? TASK_DOUBT : TASK_FAILED);
 }
 
-/* Is the row in the ledger the one that this task's transaction wrote? */
+/* What stands in SQL or Redis is nothing that sluice wrote: an operator must look at it. */
+static void
+refuse(struct task *t, const char *why)
+{
+	struct answer a = { .error = { .class = DB_SETUP, .row = -1, .offset = -1 }, .item = -1 };
+	snprintf(a.error.message, sizeof a.error.message, "%s: has somebody changed it?", why);
+	fail(t, &a);
+}
+
+/* Is the row in the ledger the one that this task's transaction wrote? A takeover since has raised its epoch; a lower one is an earlier owner's, who
+ * came back to life when the database came back from a backup. */
 static bool
 is_written(const struct task *t, const struct answer *a)
 {
@@ -118,7 +131,7 @@ is_written(const struct task *t, const struct answer *a)
 	if (a->n_rows == 0)
 		return false;
 	const struct ledger_row *row = &a->rows[0];
-	return row->ours && row->count == w->count && row->first == w->first && row->hashes != NULL &&
+	return row->ours && row->epoch >= t->epoch && row->count == w->count && row->first == w->first && row->hashes != NULL &&
 	    window_match(w, row->hashes, 0, row->count) == w->count;
 }
 
@@ -143,12 +156,16 @@ task_answer(struct task *t, const struct answer *a)
 		}
 		break;
 	case STATEMENT_RING_LOCK:
-		t->epoch = (a->epoch > t->epoch ? a->epoch : t->epoch) + 1;
+		if (a->epoch >= EPOCH_MAX || t->epoch >= EPOCH_MAX)
+			refuse(t, "the epoch in sluice_ledger or in Redis is higher than any that sluice writes");
+		else
+			t->epoch = (a->epoch > t->epoch ? a->epoch : t->epoch) + 1;
 		break;
 	case STATEMENT_LEDGER:
 	case STATEMENT_RING_CUT:
-		ASSERT(a->affected <= 1);
-		if (a->affected == 0)
+		if (a->affected > 1)
+			refuse(t, "sluice_ledger has lost its primary key: a slot of this queue stands there more than once");
+		else if (a->affected == 0)
 			end(t, TASK_FENCED);
 		break;
 	case STATEMENT_CATALOGUE:

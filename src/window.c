@@ -96,6 +96,7 @@ window_split(struct window *w, uint32_t at)
 	memcpy(tail->hashes, w->hashes + at, n * sizeof *w->hashes);
 	memcpy(tail->skip, w->skip + at, n * sizeof *w->skip);
 	tail->partial = w->partial;
+	tail->untracked = w->untracked;
 	w->partial = false;
 	w->count = at;
 	uint32_t keep = rejects_below(w, at);
@@ -112,6 +113,16 @@ window_split(struct window *w, uint32_t at)
 	return tail;
 }
 
+/* One line in the ledger, one line for the reader, and tabs only where the ledger's text has its own. */
+static void
+make_line(char *text)
+{
+	for (; *text != '\0'; text++) {
+		if ((unsigned char)*text < ' ')
+			*text = ' ';
+	}
+}
+
 void
 window_reject(struct window *w, const struct reject *reject)
 {
@@ -124,10 +135,10 @@ window_reject(struct window *w, const struct reject *reject)
 	w->rejects[at] = *reject;
 	w->n_rejects++;
 	w->skip[reject->index] = true;
-	for (char *c = w->rejects[at].message; *c != '\0'; c++) {
-		if ((unsigned char)*c < ' ') /* one line in the ledger, one line for the reader */
-			*c = ' ';
-	}
+	make_line(w->rejects[at].class);
+	make_line(w->rejects[at].code);
+	make_line(w->rejects[at].column);
+	make_line(w->rejects[at].message);
 }
 
 void

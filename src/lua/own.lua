@@ -11,7 +11,8 @@ local items = redis.call('LLEN', list)
 local seen = redis.call('HMGET', state, 'epoch', 'settled', 'generation')
 local current, settled, generation = tonumber(seen[1] or 0), tonumber(seen[2] or 0), seen[3]
 
-if current > tonumber(epoch) or redis.call('GET', lease) ~= owner then
+-- the same epoch is another owner's: the database came back from a backup, and counted up to it once more
+if current >= tonumber(epoch) or redis.call('GET', lease) ~= owner then
 	return {0, current, generation or '', settled, items, 0}
 end
 

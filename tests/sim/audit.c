@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "reconcile.h"
+
 void
 audit_row(struct world *w, uint16_t n)
 {
@@ -13,7 +15,7 @@ audit_row(struct world *w, uint16_t n)
 	w->totals->rows++;
 	if (o->rows++ == 0)
 		return;
-	if (!w->twice_allowed)
+	if (!w->twice_allowed && !(o->doubtful && w->choice == HISTORY_ACCEPT))
 		fail(w, "order %u was committed twice", n);
 	w->totals->allowed_twice++;
 }
@@ -35,7 +37,7 @@ audit_remove(struct world *w, uint16_t n, const uint16_t *dead, uint32_t n_dead)
 		if (dead[i] == n)
 			return;
 	}
-	if (w->orders[n].rows == 0)
+	if (w->orders[n].rows == 0 && !(w->kind == KIND_RESTORE && w->orders[n].lost))
 		fail(w, "order %u is removed and was never committed", n);
 }
 
@@ -64,13 +66,39 @@ audit_end(struct world *w)
 	for (uint32_t i = 0; i < w->n_orders; i++) {
 		const struct order *o = &w->orders[i];
 		unsigned dead = dead_letters(w, i), all = o->rows + dead;
-		if (dead > 0 && o->poison == POISON_NONE)
+		if (dead > 0 && o->poison == POISON_NONE && !(o->doubtful && w->choice == HISTORY_SKIP))
 			fail(w, "order %u is good and a dead letter", i);
 		if (all == 0 && !o->lost)
 			fail(w, "order %u is nowhere", i);
-		if (all > 1 && !w->twice_allowed)
+		if (all > 1 && !w->twice_allowed && !o->doubtful)
 			fail(w, "order %u is %u times a row and %u times a dead letter", i, o->rows, dead);
 	}
+}
+
+/* The smallest position from which on the ring surely remembers everything; 0: it was never full. */
+static uint64_t
+remembered(const struct world *w)
+{
+	uint64_t firsts[RING_MAX];
+	uint32_t n = w->limits.ledger_rows;
+	ASSERT(n > 0);
+	for (uint32_t i = 0; i < n; i++) {
+		if (strcmp(w->ring[i].generation, w->redis.generation) != 0)
+			return 0;
+		uint32_t at = i;
+		for (; at > 0 && firsts[at - 1] > w->ring[i].first; at--)
+			firsts[at] = firsts[at - 1];
+		firsts[at] = w->ring[i].first;
+	}
+	return firsts[plan_margin(n) - 1];
+}
+
+void
+audit_doubt(struct world *w)
+{
+	uint64_t from = remembered(w);
+	for (uint32_t i = 0; w->choice != HISTORY_ASK && i < w->redis.n_list && w->redis.settled + i < from; i++)
+		w->orders[w->redis.list[i]].doubtful = true;
 }
 
 void

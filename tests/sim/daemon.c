@@ -153,6 +153,7 @@ port_ask(void *world, struct task *task, const struct statement *statement)
 			r->items[i] = order_of(w, &window->items[i]);
 			r->skip[i] = window->skip[i];
 		}
+		r->untracked = window->untracked;
 	}
 	if (statement->kind == STATEMENT_LEDGER)
 		make_row(w, r);
@@ -396,6 +397,18 @@ daemon_give(struct daemon *d)
 		fail(d->world, "%s wants %u sessions and takes none", d->name, d->wanted);
 	if (d->wanted == 0)
 		d->refusals = 0;
+}
+
+/* -- the operator */
+
+void
+daemon_choose(struct daemon *d)
+{
+	struct world *w = d->world;
+	if (w->choice == HISTORY_ASK || !d->alive || d->stalled_until > w->now || !queue_choose(d->queue, w->now, w->choice))
+		return;
+	w->totals->accepted += w->choice == HISTORY_ACCEPT;
+	w->totals->skipped += w->choice == HISTORY_SKIP;
 }
 
 /* -- life */

@@ -43,6 +43,13 @@ faults_choose(struct world *w)
 	case KIND_FALL_BACK:
 		f->fall_back = 60 + chance(w, 200);
 		f->snapshot = 5 + chance(w, 80);
+		w->choice = (enum history_choice)chance(w, 3);
+		if (chance(w, 4) == 0) { /* further than the ledger remembers */
+			w->limits.ledger_rows = 4 + chance(w, 3);
+			w->limits.rate = 0;
+			f->fall_back = 300 + chance(w, 600);
+			f->snapshot = f->fall_back / 2;
+		}
 		break;
 	case KIND_FOREIGN:
 		f->foreign_pop = often(w, 60);
@@ -62,6 +69,14 @@ faults_choose(struct world *w)
 		break;
 	case KIND_FLUSH:
 		f->flush = 60 + chance(w, 300);
+		break;
+	case KIND_RESTORE:
+		f->backup = 20 + chance(w, 200);
+		f->restore = 100 + chance(w, 400);
+		break;
+	case KIND_PLAIN:
+		w->limits.ledger = false;
+		w->twice_allowed = true;
 		break;
 	default:
 		break;
@@ -145,7 +160,7 @@ static void
 operate(struct world *w)
 {
 	struct daemon *d = some_daemon(w);
-	switch (chance(w, 3)) {
+	switch (chance(w, 4)) {
 	case 0: /* the dead letters are dealt with */
 		for (uint32_t i = 0; i < w->redis.n_dead && w->kind != KIND_FALL_BACK; i++)
 			w->orders[w->redis.dead[i]].dead++;
@@ -155,9 +170,12 @@ operate(struct world *w)
 		if (d->alive && d->stalled_until <= w->now)
 			queue_pause(d->queue, w->now);
 		break;
-	default:
+	case 2:
 		if (d->alive && d->stalled_until <= w->now)
 			queue_resume(d->queue, w->now);
+		break;
+	default:
+		daemon_choose(d);
 	}
 }
 
@@ -198,10 +216,10 @@ void
 faults_step(struct world *w)
 {
 	static void (*const strikes[])(struct world *) = { crash, stall, stop, lose_link, lose_session, operate, kill_idle, redis_fall_back, foreign_pop,
-		foreign_push, foreign_del, redis_flush };
+		foreign_push, foreign_del, redis_flush, sql_back_up, sql_restore };
 	const struct faults *f = &w->faults;
 	const unsigned odds[] = { f->crash, f->stall, f->stop, f->link_lost, f->session_lost, f->operator, f->kill_idle, f->fall_back, f->foreign_pop,
-		f->foreign_push, f->foreign_del, f->flush };
+		f->foreign_push, f->foreign_del, f->flush, f->backup, f->restore };
 	for (unsigned i = 0; i < sizeof odds / sizeof *odds; i++) {
 		if (fault(w, odds[i]))
 			strikes[i](w);

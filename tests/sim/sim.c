@@ -1,7 +1,7 @@
-/* sim [--seed N] [--count N] [--kind K] [--jobs N] [--trace] [--replay SEED]
+/* sim [--seed N] [--count N] [--kind K] [--jobs N] [--failures N] [--trace] [--replay SEED]
  *
- * Runs schedules from seed N on, all kinds in turn unless one is named. A schedule that fails is printed with what replays it; then the program ends
- * with 1. --replay runs one schedule and shows every event.
+ * Runs schedules from seed N on, all kinds in turn unless one is named, until so many have failed (5). A schedule that fails is printed with what
+ * replays it; then the program ends with 1. --replay runs one schedule and shows every event.
  */
 #include "sim.h"
 
@@ -15,14 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define FAILURES_MAX 5
-
-static const char *const kind_names[KINDS] = { "crashes", "fall back", "alike", "foreign", "flush" };
+static const char *const kind_names[KINDS] = { "crashes", "fall back", "alike", "foreign", "flush", "restore", "plain" };
 
 struct options {
 	uint64_t seed, count;
 	int kind;      /* -1: all in turn */
 	unsigned jobs;
+	unsigned failures; /* so many end the run */
 	bool trace;
 };
 
@@ -48,7 +47,7 @@ report(const struct totals *t, double seconds)
 		ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten), ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost),
 		ROW(sessions_lost),
 		ROW(failed_statements), ROW(doubts), ROW(doubts_applied), ROW(lock_timeouts), ROW(redis_errors), ROW(fall_backs), ROW(cuts), ROW(foreign),
-		ROW(flushes), ROW(paused_history), ROW(allowed_twice) };
+		ROW(flushes), ROW(restores), ROW(paused_history), ROW(accepted), ROW(skipped), ROW(allowed_twice) };
 #undef ROW
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
 		printf("%-18s %12" PRIu64 "\n", rows[i].name, rows[i].n);
@@ -69,7 +68,7 @@ run_share(const struct options *o, uint64_t first, uint64_t step, struct totals 
 {
 	unsigned failures = 0;
 	double began = seconds_now(), told = began;
-	for (uint64_t i = first; i < o->count && failures < FAILURES_MAX; i += step) {
+	for (uint64_t i = first; i < o->count && failures < o->failures; i += step) {
 		enum kind kind = o->kind >= 0 ? (enum kind)o->kind : (enum kind)(i % KINDS);
 		uint64_t seed = o->seed + (o->kind >= 0 ? i : i / KINDS);
 		if (!world_run(&world, seed, kind, totals, o->trace)) {
@@ -128,8 +127,8 @@ int
 main(int argc, char **argv)
 {
 	static const struct option options[] = { { "seed", 1, NULL, 's' }, { "count", 1, NULL, 'c' }, { "kind", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' },
-		{ "trace", 0, NULL, 't' }, { "replay", 1, NULL, 'r' }, { NULL, 0, NULL, 0 } };
-	struct options o = { .seed = 1, .count = 10000, .kind = -1, .jobs = 1 };
+		{ "trace", 0, NULL, 't' }, { "replay", 1, NULL, 'r' }, { "failures", 1, NULL, 'f' }, { NULL, 0, NULL, 0 } };
+	struct options o = { .seed = 1, .count = 10000, .kind = -1, .jobs = 1, .failures = 5 };
 	struct totals totals = { .schedules = 0 };
 	int c;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -138,8 +137,9 @@ main(int argc, char **argv)
 		case 'c': o.count = number(optarg); break;
 		case 'k': o.kind = (int)(number(optarg) % KINDS); break;
 		case 'j': o.jobs = number(optarg) > 0 ? (unsigned)number(optarg) : 1; break;
+		case 'f': o.failures = (unsigned)number(optarg); break;
 		case 't': o.trace = true; break;
-		case 'r': o = (struct options){ .seed = number(optarg), .count = 1, .kind = o.kind < 0 ? 0 : o.kind, .jobs = 1, .trace = true }; break;
+		case 'r': o = (struct options){ .seed = number(optarg), .count = 1, .kind = o.kind < 0 ? 0 : o.kind, .jobs = 1, .failures = 1, .trace = true }; break;
 		default: return 64;
 		}
 	}

@@ -34,6 +34,8 @@ enum kind {
 	KIND_ALIKE,     /* as the first, many payloads identical */
 	KIND_FOREIGN,   /* and others take and add items at the consuming end: nothing is removed that was not committed */
 	KIND_FLUSH,     /* and Redis is emptied: exactly once for what was pushed later */
+	KIND_RESTORE,   /* and SQL comes back from a backup: exactly once for what it had not stored since */
+	KIND_PLAIN,     /* as the first, without a ledger: at least once */
 	KINDS,
 };
 
@@ -46,7 +48,8 @@ struct order {
 	enum poison poison; /* refused: before SQL, by ROWS with or without its name, by COMMIT */
 	uint8_t rows;       /* committed rows of it */
 	uint8_t dead;       /* dead letters of it that an operator took away */
-	bool lost;          /* Redis lost it, or somebody else took it: need not arrive */
+	bool lost;          /* Redis or SQL lost it, or somebody else took it: need not arrive */
+	bool doubtful;      /* in the list after a fall-back further than the ledger remembers: may come twice, or become a dead letter, if the operator says so */
 };
 
 /* -- Redis */
@@ -124,6 +127,7 @@ struct sql_request {
 	uint32_t n_items;          /* of the window */
 	uint16_t items[BATCH_MAX]; /* orders */
 	bool skip[BATCH_MAX];
+	bool untracked;            /* the window wants no row of the ledger */
 	struct sql_row row;        /* LEDGER */
 };
 
@@ -174,13 +178,13 @@ struct daemon {
 /* What may go wrong in this schedule: 1 in `n` steps; 0: never. */
 struct faults {
 	unsigned crash, stall, stop, link_lost, session_lost, statement, commit_doubt, redis_error, slow;
-	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle;
+	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle, backup, restore;
 };
 
 struct totals {
 	uint64_t schedules, steps, pushes, commits, rows, dead, settles, takeovers, fenced, reconciled, guard, rewritten;
 	uint64_t crashes, stops, stalls, links_lost, sessions_lost, failed_statements, doubts, doubts_applied, lock_timeouts, redis_errors;
-	uint64_t fall_backs, cuts, foreign, flushes, paused_history, allowed_twice;
+	uint64_t fall_backs, cuts, foreign, flushes, restores, paused_history, accepted, skipped, allowed_twice;
 };
 
 struct world {
@@ -190,6 +194,7 @@ struct world {
 	uint64_t now;          /* ms */
 	bool trace;
 	bool calm;             /* faults have ceased */
+	enum history_choice choice; /* what the operator says to a pause for forgotten history; ASK: nothing */
 	jmp_buf failed;        /* where a failed check jumps to */
 	char failure[300];
 	struct faults faults;
@@ -212,6 +217,11 @@ struct world {
 	unsigned lock_timeout; /* ms */
 	struct sql_row ring[RING_MAX];
 	struct session pool[POOL_MAX];
+	struct backup {
+		bool made;
+		struct sql_row ring[RING_MAX];
+		uint8_t rows[PUSHES_MAX]; /* of each order */
+	} backup;
 	/* what happened */
 	bool twice_allowed;    /* events that the protocol cannot see through may come, see faults_choose() */
 	unsigned idle_ticks;   /* ticks at one moment without anything else */
@@ -254,6 +264,8 @@ void daemon_session_lost(struct session *s);
 void daemon_deliver_command(struct daemon *d);
 /* As above. */
 void daemon_deliver_answer(struct session *s);
+/* The operator looks, and chooses if he is asked to and means to. */
+void daemon_choose(struct daemon *d);
 /* Lends an idle session. */
 void daemon_give(struct daemon *d);
 /* An idle session that is connected, or NULL. */
@@ -286,6 +298,10 @@ void sql_run(struct world *w, struct session *s);
 void sql_end_orphan(struct world *w, struct session *s);
 /* Undoes the transaction. */
 void sql_rollback(struct session *s);
+/* Remembers the rows and the ledger as they are. */
+void sql_back_up(struct world *w);
+/* Comes back as it was backed up. */
+void sql_restore(struct world *w);
 /* Is a transaction open that would change something? */
 bool sql_is_open(const struct world *w);
 
@@ -308,6 +324,8 @@ void audit_remove(struct world *w, uint16_t order, const uint16_t *dead, uint32_
 void audit_step(struct world *w);
 /* At the end: where is every order? */
 void audit_end(struct world *w);
+/* At OWN: of what waits now, the positions before those that the ledger surely remembers are in doubt. */
+void audit_doubt(struct world *w);
 /* Is a pause for forgotten history justified? */
 void audit_history(struct world *w);
 

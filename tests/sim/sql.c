@@ -286,7 +286,7 @@ check_order(struct world *w, struct session *s)
 	    kind == STATEMENT_RING_CUT || kind == STATEMENT_ROW_LOCK || kind == STATEMENT_COMMIT;
 	if (needs_transaction && !s->open && !s->aborted)
 		fail(w, "statement %d outside of a transaction", (int)kind);
-	if (kind == STATEMENT_ROWS && w->limits.ledger && !s->ledger_written && !s->aborted)
+	if (kind == STATEMENT_ROWS && w->limits.ledger && !s->request.untracked && !s->ledger_written && !s->aborted)
 		fail(w, "rows without their ledger row");
 }
 
@@ -368,4 +368,38 @@ sql_end_orphan(struct world *w, struct session *s)
 		end(s);
 	}
 	s->used = false;
+}
+
+void
+sql_back_up(struct world *w)
+{
+	w->backup.made = true;
+	memcpy(w->backup.ring, w->ring, sizeof w->ring);
+	for (uint32_t i = 0; i < w->n_orders; i++)
+		w->backup.rows[i] = w->orders[i].rows;
+	memset(w->backup.rows + w->n_orders, 0, sizeof w->backup.rows - w->n_orders);
+}
+
+void
+sql_restore(struct world *w)
+{
+	if (!w->backup.made)
+		return;
+	trace(w, "FAULT SQL comes back from a backup");
+	w->totals->restores++;
+	memcpy(w->ring, w->backup.ring, sizeof w->ring);
+	for (uint32_t i = 0; i < w->n_orders; i++) {
+		struct order *o = &w->orders[i];
+		o->lost |= o->rows > w->backup.rows[i]; /* if it waits still, and nobody believes it stored, it comes again */
+		o->rows = w->backup.rows[i];
+	}
+	for (unsigned i = 0; i < POOL_MAX; i++) {
+		struct session *s = &w->pool[i];
+		if (!s->used)
+			continue;
+		sql_rollback(s);
+		s->broken = true;
+		if (s->owner == NULL)
+			s->used = false;
+	}
 }

@@ -52,7 +52,7 @@ static void
 run_own(struct world *w, struct command *c)
 {
 	struct redis_data *r = &w->redis;
-	c->yes = (r->known && r->epoch > c->epoch) || !is_leased(w) || strcmp(r->lease, c->owner) != 0;
+	c->yes = (r->known && r->epoch >= c->epoch) || !is_leased(w) || strcmp(r->lease, c->owner) != 0;
 	if (c->yes)
 		return;
 	c->fresh = !r->known || c->rewritten;
@@ -66,6 +66,7 @@ run_own(struct world *w, struct command *c)
 	c->settled = r->settled;
 	c->backlog = r->n_list;
 	w->totals->takeovers++;
+	audit_doubt(w);
 }
 
 static void

@@ -317,7 +317,7 @@ step(struct world *w)
 	audit_step(w);
 }
 
-/* Have all daemons that live stopped for history that is forgotten? */
+/* Has the owner stopped for history that is forgotten? */
 static bool
 is_paused_for_history(const struct world *w)
 {
@@ -326,7 +326,7 @@ is_paused_for_history(const struct world *w)
 		if (!w->daemons[i].alive)
 			continue;
 		queue_look(w->daemons[i].queue, &look);
-		if (look.block == BLOCK_HISTORY)
+		if (look.block == BLOCK_HISTORY && look.epoch == w->redis.epoch)
 			return true;
 	}
 	return false;
@@ -341,7 +341,10 @@ run_calm(struct world *w)
 		if (is_paused_for_history(w)) {
 			audit_history(w);
 			w->totals->paused_history++;
-			return;
+			if (w->choice == HISTORY_ASK)
+				return;
+			for (unsigned d = 0; d < w->n_daemons; d++)
+				daemon_choose(&w->daemons[d]);
 		}
 		if (w->now > until || i > CALM_STEPS)
 			fail(w, "not drained: %u items are left after %llu ms and %u steps", w->redis.n_list, (unsigned long long)(w->now + CALM_MS - until), i);
@@ -387,7 +390,8 @@ world_run(struct world *w, uint64_t seed, enum kind kind, struct totals *totals,
 	w->now = 1000;
 	w->n_orders = w->n_snapshots = w->idle_ticks = 0;
 	w->last_tick = 0;
-	w->ring_made = w->twice_allowed = false;
+	w->ring_made = w->twice_allowed = w->backup.made = false;
+	w->choice = HISTORY_ASK;
 	memset(&w->redis, 0, sizeof w->redis);
 	memset(w->ring, 0, sizeof w->ring);
 	for (unsigned i = 0; i < LINKS_MAX; i++)

@@ -98,11 +98,21 @@ dead_text_comes_back(void **state)
 	assert_true(window_dead_read(again, text.data, text.len, 0));
 	assert_int_equal(again->n_rejects, 2);
 	assert_memory_equal(again->rejects, w->rejects, 2 * sizeof *w->rejects);
+	struct reject strange = { .index = 2, .class = "message", .column = "a column's\nname\tmay be anything", .message = "m" };
+	window_reject(w, &strange);
+	buf_reset(&text);
+	window_dead_write(w, &text);
+	window_free(&again);
+	again = six();
+	assert_true(window_dead_read(again, text.data, text.len, 0));
+	assert_int_equal(again->n_rejects, 3);
+	assert_string_equal(again->rejects[1].column, "a column's name may be anything");
+	assert_string_equal(again->rejects[1].message, "m");
 	window_free(&again);
 	again = six(); /* its first item was the third of the window that wrote the text */
 	assert_true(window_dead_read(again, text.data, text.len, 2));
-	assert_int_equal(again->n_rejects, 1);
-	assert_int_equal(again->rejects[0].index, 3);
+	assert_int_equal(again->n_rejects, 2);
+	assert_int_equal(again->rejects[1].index, 3);
 	buf_free(&text);
 	window_free(&w);
 	window_free(&again);
@@ -112,13 +122,30 @@ static void
 strange_dead_text_is_refused(void **state)
 {
 	(void)state;
-	static const char *const texts[] = { "1", "1\tdata\t\t\t", "x\tdata\t\t\tm\n", "1\tdata\n", "\n", "-1\tdata\t\t\tm\n" };
+	static const char *const texts[] = { "1", "1\tdata\t\t\t", "x\tdata\t\t\tm\n", "1\tdata\n", "\n", "-1\tdata\t\t\tm\n", "1\tdata",
+		"1\tdata\t22P02", "1\tdata\t22P02\ttotal", "1x\tdata\t\t\tm\n" };
 	for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
 		struct window *w = six();
 		bool ok = window_dead_read(w, texts[i], strlen(texts[i]), 0);
 		assert_true(!ok || w->n_rejects == 0);
 		window_free(&w);
 	}
+}
+
+static void
+a_long_message_is_cut(void **state)
+{
+	(void)state;
+	char text[600] = "1\t";
+	memset(text + 2, 'x', 590);
+	memcpy(text + 100, "\t\t\t", 3);
+	text[590] = '\n';
+	struct window *w = six();
+	assert_true(window_dead_read(w, text, 591, 0));
+	assert_int_equal(strlen(w->rejects[0].class), sizeof w->rejects[0].class - 1);
+	assert_int_equal(strlen(w->rejects[0].message), REJECT_MESSAGE_MAX - 1);
+	window_free(&w);
+	window_free(&w); /* nothing is there any more */
 }
 
 int
@@ -130,6 +157,7 @@ main(void)
 		cmocka_unit_test(matches_the_longest_prefix),
 		cmocka_unit_test(dead_text_comes_back),
 		cmocka_unit_test(strange_dead_text_is_refused),
+		cmocka_unit_test(a_long_message_is_cut),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

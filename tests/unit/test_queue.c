@@ -1,0 +1,475 @@
+/* The queue's state machine, told as stories: what random schedules do not come to. */
+#include "queue_world.h"
+
+static void
+drains_a_list(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefghi");
+	show(w);
+	assert_int_equal(look(w).inflight, 9);
+	commit(w);
+	assert_int_equal(w->settles, 1);
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).settled, 4);
+	settle(w);
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).settled, 9);
+	assert_int_equal(look(w).counters->committed, 9);
+	assert_int_equal(w->waits, 1);
+	assert_string_equal(queue_state_name(look(w).state), "drain");
+}
+
+static void
+without_a_ledger_a_lost_commit_is_run_again(void **state)
+{
+	struct world *w = *state;
+	w->limits.ledger = false;
+	drain(w, "ab");
+	show(w);
+	pass(w, 1000);
+	w->misfit = true; /* the table was last looked at long ago: look again before storing */
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE);
+	assert_true(give(w)); /* just looked at, so the misfit is the order's */
+	ok(w, STATEMENT_ROWS);
+	gets_lost(w, STATEMENT_COMMIT);
+	assert_int_equal(w->useless, 1);
+	assert_false(give(w)); /* the backoff */
+	pass(w, 100);
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).settled, 2);
+}
+
+static void
+says_who_drains_it(void **state)
+{
+	struct world *w = *state;
+	static const struct { const char *holder, *reason; } cases[] = { { "me 77", "a daemon with our instance name" }, { "me2 77", "me2 77 drains it" },
+		{ "you 77", "you 77 drains it" } };
+	begin(w, "");
+	assert_false(give(w));
+	for (size_t i = 0; i < 3; i++) {
+		queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .holder = cases[i].holder, .ttl_ms = 100 });
+		assert_non_null(strstr(look(w).reason, cases[i].reason));
+		pass(w, 110);
+		assert_int_equal(w->leases, i + 2);
+	}
+}
+
+static void
+no_wait_is_longer_than_half_a_minute(void **state)
+{
+	static const unsigned backoffs[] = { 20000, 40000 };
+	for (size_t i = 0; i < 2; i++) {
+		struct world *w = *state;
+		w->limits.backoff_ms = backoffs[i];
+		begin(w, "");
+		lease(w);
+		queue_owned(w->q, w->now, w->view, &(struct own_answer){ .class = REDIS_PAUSE, .why = "loading" });
+		assert_int_equal(look(w).state, QUEUE_STANDBY);
+		pass(w, 30000);
+		assert_int_equal(w->leases, 2);
+		queue_free(&w->q);
+		set_up(state);
+	}
+}
+
+static void
+a_stopped_queue_takes_nothing(void **state)
+{
+	struct world *w = *state;
+	drain(w, "ab");
+	show(w);
+	queue_stop(w->q, w->now);
+	queue_stop(w->q, w->now);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_int_equal(w->releases, 1);
+	assert_false(give(w));
+}
+
+static void
+takes_no_session_that_it_has_no_use_for(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefghijkl");
+	assert_false(give(w)); /* nothing read yet */
+	show(w);
+	queue_pause(w->q, w->now);
+	assert_false(give(w));
+	queue_resume(w->q, w->now);
+	assert_true(give(w));
+	assert_true(give(w));
+	assert_false(give(w)); /* two is all that it may have */
+}
+
+static void
+a_settle_takes_thirty_two_windows_at_most(void **state)
+{
+	struct world *w = *state;
+	w->limits.batch_rows = 1;
+	w->limits.sessions = 36;
+	w->limits.ledger = false;
+	drain(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+	show(w);
+	for (unsigned i = 0; i < 36; i++)
+		assert_true(give(w));
+	for (size_t i = 36; i-- > 0;) { /* the oldest comes last */
+		const struct answer fine = { .item = -1 };
+		answer_at(w, i, STATEMENT_ROWS, &fine);
+		answer_at(w, w->n_asked - 1, STATEMENT_COMMIT, &fine);
+	}
+	assert_int_equal(w->settles, 1);
+	assert_int_equal(w->windows, 32);
+	settle(w);
+	assert_int_equal(w->windows, 4);
+}
+
+static void
+gives_up_a_list_that_never_fits(void **state)
+{
+	struct world *w = *state;
+	drain(w, "ab");
+	show(w);
+	commit(w);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(w->settles, i + 1);
+		settle_is_refused(w, SETTLE_GUARD);
+		show(w); /* just as we know it */
+	}
+	assert_told(w, "the list was rewritten");
+	lease(w);
+	assert_true(w->rewritten);
+}
+
+static void
+bad_rows_make_windows_smaller(void **state)
+{
+	struct world *w = *state;
+	w->limits.batch_rows = 2000;
+	w->limits.batch_bytes = 1000000;
+	drain(w, "abc");
+	show(w);
+	refuse(w, 1, "22P02", "total");
+	commit(w);
+	w->list = "abcdef"; /* others push */
+	settle(w);
+	assert_int_equal(look(w).counters->dead[DB_DATA], 1);
+	assert_in_range(w->count, 3 * 1400, 3 * 1420);
+}
+
+static void
+rows_of_the_ledger_may_overlap(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[2][8];
+	struct ledger_row rows[] = { row_of(0, "abc", hashes[0]), row_of(1, "b", hashes[1]) };
+	begin(w, "abcd");
+	lease(w);
+	own(w);
+	recall(w, rows, 2);
+	assert_int_equal(w->count, 3);
+	show(w);
+	assert_int_equal(look(w).counters->reconciled, 3);
+	settle(w);
+	show(w); /* the second says nothing that is new */
+	show(w);
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).settled, 4);
+	assert_int_equal(look(w).counters->committed, 1);
+}
+
+static void
+strange_dead_text_does_not_stop_it(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[8];
+	struct ledger_row row = row_of(0, "ab", hashes);
+	row.dead = "what is this?";
+	row.dead_len = strlen(row.dead);
+	begin(w, "ab");
+	lease(w);
+	own(w);
+	recall(w, &row, 1);
+	show(w);
+	assert_told(w, "cannot be read");
+	settle(w);
+	assert_int_equal(look(w).settled, 2);
+}
+
+static void
+clears_what_another_generation_left(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[2][8];
+	struct ledger_row rows[] = { row_of(0, "xyz", hashes[0]), row_of(0, "ab", hashes[1]) };
+	rows[0].ours = false;
+	begin(w, "ab");
+	lease(w);
+	own(w);
+	recall(w, rows, 2);
+	assert_told(w, "1 windows of another generation");
+	assert_true(give(w));
+	ok(w, STATEMENT_RING_CUT);
+	ok(w, STATEMENT_COMMIT);
+	show(w);
+	assert_int_equal(look(w).counters->reconciled, 2);
+}
+
+static void
+a_ring_without_rows_is_made_anew(void **state)
+{
+	struct world *w = *state;
+	begin(w, "ab");
+	lease(w);
+	own(w);
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_RING_READ, &(struct answer){ .n_rows = 0 });
+	assert_told(w, "has lost its rows");
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+}
+
+static void
+a_slot_that_sql_lacks_is_not_written(void **state)
+{
+	struct world *w = *state;
+	struct ledger_row rows[RING - 1];
+	begin(w, "ab");
+	lease(w);
+	own(w);
+	for (uint32_t i = 0; i < RING - 1; i++)
+		rows[i] = (struct ledger_row){ .slot = i + 1, .epoch = look(w).epoch, .dead = "" };
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_RING_READ, &(struct answer){ .rows = rows, .n_rows = RING - 1 });
+	show(w);
+	assert_true(give(w));
+	assert_int_equal(w->asked[0].task->slot, 1);
+}
+
+static void
+an_absurd_epoch_is_the_operators_affair(void **state)
+{
+	const uint64_t absurd = UINT64_C(1) << 53;
+	for (uint64_t in_sql = 0; in_sql < 2; in_sql++) {
+		struct world *w = *state;
+		begin(w, "");
+		queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = in_sql ? 1 : absurd });
+		assert_true(give(w));
+		ok(w, STATEMENT_CATALOGUE);
+		ok(w, STATEMENT_RING_MAKE);
+		assert_true(give(w));
+		answer_at(w, 0, STATEMENT_RING_LOCK, &(struct answer){ .epoch = in_sql ? absurd : 1 });
+		ok(w, STATEMENT_ROLLBACK);
+		assert_int_equal(look(w).block, BLOCK_SETUP);
+		queue_free(&w->q);
+		set_up(state);
+	}
+}
+
+static void
+a_ledger_without_its_key_is_the_operators_affair(void **state)
+{
+	struct world *w = *state;
+	drain(w, "a");
+	show(w);
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_LEDGER, &(struct answer){ .affected = 2 });
+	ok(w, STATEMENT_ROLLBACK);
+	assert_int_equal(look(w).block, BLOCK_SETUP);
+	assert_told(w, "primary key");
+}
+
+static void
+a_settle_to_a_strange_place_is_not_believed(void **state)
+{
+	struct world *w = *state;
+	drain(w, "ab");
+	show(w);
+	commit(w);
+	queue_settled(w->q, w->now, w->view, &(struct settle_answer){ .why = "", .settled = 7 });
+	assert_told(w, "at position 7, not at 0");
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	assert_int_equal(look(w).settled, 0);
+}
+
+static void
+what_is_too_much_is_asked_for_again(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefgh");
+	w->cut = true;
+	show(w);
+	assert_int_equal(look(w).inflight, 0);
+	assert_int_equal(w->peeks, 2);
+	w->cut_at = 5;
+	show(w);
+	assert_int_equal(look(w).inflight, 5);
+}
+
+static void
+an_altered_table_is_the_operators_affair(void **state)
+{
+	struct world *w = *state;
+	drain(w, "ab");
+	show(w);
+	pass(w, 5000);
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_CATALOGUE, &(struct answer){ .altered = true });
+	assert_told(w, "was altered");
+	static const char *const whys[][2] = { { "23502", "total" }, { "", "" } };
+	for (size_t i = 0; i < 2; i++) {
+		refuse(w, 0, whys[i][0], whys[i][1]);
+		assert_int_equal(look(w).block, BLOCK_SETUP);
+		assert_told(w, i == 0 ? "23502, column total" : "no code");
+		pass(w, 30000);
+		assert_true(give(w));
+		ok(w, STATEMENT_CATALOGUE);
+		assert_int_equal(look(w).block, BLOCK_SETUP); /* until it takes a row */
+	}
+	queue_resume(w->q, w->now);
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE);
+	refuse(w, 0, "23502", "total");
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).counters->dead[DB_DATA], 1);
+}
+
+static void
+a_hundred_refusals_are_the_tables_fault(void **state)
+{
+	struct world *w = *state;
+	char list[121] = "";
+	memset(list, 'x', 120);
+	w->limits.batch_rows = 120;
+	drain(w, list);
+	show(w);
+	for (unsigned i = 0; i < 99; i++)
+		refuse(w, i, "", "");
+	assert_int_equal(look(w).block, BLOCK_NONE);
+	refuse(w, 99, "23502", "total");
+	assert_told(w, "23502 (data), column total");
+	pass(w, 1000);
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE);
+	assert_int_equal(look(w).block, BLOCK_SETUP);
+	refuse(w, 100, "", "");
+	assert_told(w, "no code (data). Mend");
+	pass(w, 2000);
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE);
+	commit(w);
+	assert_int_equal(look(w).block, BLOCK_NONE);
+}
+
+static void
+a_server_may_name_the_wrong_row(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	refuse(w, 99, "22P02", "");
+	assert_int_equal(look(w).counters->split, 1);
+	refuse(w, 0, "22P02", "");
+	refuse(w, 0, "22P02", ""); /* once more, so it must be the other one */
+	commit(w);
+	commit(w);
+	assert_int_equal(look(w).counters->committed, 2);
+}
+
+static void
+errors_of_the_ledger_are_no_rows_fault(void **state)
+{
+	struct world *w = *state;
+	drain(w, "a");
+	show(w);
+	refuse(w, 0, "22P02", "");
+	assert_true(give(w)); /* no rows are left */
+	ok(w, STATEMENT_LEDGER);
+	fails(w, STATEMENT_COMMIT, DB_DATA);
+	pass(w, 100);
+	assert_true(give(w));
+	fails(w, STATEMENT_LEDGER, DB_DATA);
+	ok(w, STATEMENT_ROLLBACK);
+	pass(w, 200); /* the second wait is longer */
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).counters->dead[DB_DATA], 1);
+}
+
+static void
+only_the_very_window_ends_a_doubt(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[8];
+	struct ledger_row other = row_of(0, "ax", hashes), bare;
+	other.epoch = 1;
+	bare = other;
+	bare.hashes = NULL;
+	const struct answer found[] = { { .n_rows = 0 }, { .rows = &other, .n_rows = 1 }, { .rows = &bare, .n_rows = 1 } };
+	drain(w, "ab");
+	show(w);
+	for (size_t i = 0; i < 3; i++) {
+		assert_true(give(w));
+		ok(w, STATEMENT_LEDGER);
+		ok(w, STATEMENT_ROWS);
+		gets_lost(w, STATEMENT_COMMIT);
+		assert_true(give(w));
+		answer_at(w, 0, STATEMENT_ROW_LOCK, &found[i]);
+		ok(w, STATEMENT_ROLLBACK);
+	}
+	assert_true(give(w));
+	ok(w, STATEMENT_LEDGER);
+	ok(w, STATEMENT_ROWS);
+	answer_at(w, 0, STATEMENT_COMMIT, &(struct answer){ .item = -1, .rolled_back = true }); /* not in doubt */
+	pass(w, 100);
+	commit(w);
+	assert_int_equal(look(w).counters->committed, 2);
+}
+
+static void
+freeing_nothing_is_harmless(void **state)
+{
+	(void)state;
+	struct queue *none = NULL;
+	queue_free(&none);
+	assert_null(none);
+}
+
+#define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		STORY(drains_a_list),
+		STORY(without_a_ledger_a_lost_commit_is_run_again),
+		STORY(says_who_drains_it),
+		STORY(no_wait_is_longer_than_half_a_minute),
+		STORY(a_stopped_queue_takes_nothing),
+		STORY(takes_no_session_that_it_has_no_use_for),
+		STORY(a_settle_takes_thirty_two_windows_at_most),
+		STORY(gives_up_a_list_that_never_fits),
+		STORY(bad_rows_make_windows_smaller),
+		STORY(rows_of_the_ledger_may_overlap),
+		STORY(strange_dead_text_does_not_stop_it),
+		STORY(clears_what_another_generation_left),
+		STORY(a_ring_without_rows_is_made_anew),
+		STORY(a_slot_that_sql_lacks_is_not_written),
+		STORY(an_absurd_epoch_is_the_operators_affair),
+		STORY(a_ledger_without_its_key_is_the_operators_affair),
+		STORY(a_settle_to_a_strange_place_is_not_believed),
+		STORY(what_is_too_much_is_asked_for_again),
+		STORY(an_altered_table_is_the_operators_affair),
+		STORY(a_hundred_refusals_are_the_tables_fault),
+		STORY(a_server_may_name_the_wrong_row),
+		STORY(errors_of_the_ledger_are_no_rows_fault),
+		STORY(only_the_very_window_ends_a_doubt),
+		cmocka_unit_test(freeing_nothing_is_harmless),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
