@@ -15,7 +15,7 @@ struct arena *arena_new(void);
 /* One more reference; returns its argument. */
 struct arena *arena_ref(struct arena *a);
 /* Gives one reference back and nulls the caller's pointer; the last one frees everything. NULL inside is harmless. */
-void arena_unref(struct arena **a);
+void arena_unref(struct arena **ref);
 /* n bytes aligned for any object, valid while a reference is held. Never NULL. */
 void *arena_alloc(struct arena *a, size_t n);
 /* As arena_alloc() with no alignment, for byte strings. */

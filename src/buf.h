@@ -50,7 +50,9 @@ static inline void
 buf_add(struct buf *b, const char *s, size_t n)
 {
 	if (n > 0) {
-		memcpy(buf_reserve(b, n), s, n);
+		char *at = buf_reserve(b, n);
+		ASSERT(at != NULL);
+		memcpy(at, s, n);
 		b->len += n;
 	}
 }

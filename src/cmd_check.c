@@ -85,8 +85,10 @@ info_field(const char *info, const char *name)
 static void
 check_version(struct check *c, const char *version)
 {
-	int major = 0, minor = 0, len = (int)strspn(version, "0123456789.");
-	if (sscanf(version, "%d.%d", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 2)))
+	int len = (int)strspn(version, "0123456789.");
+	char *rest;
+	unsigned long major = strtoul(version, &rest, 10), minor = *rest == '.' ? strtoul(rest + 1, NULL, 10) : 0;
+	if (major > 6 || (major == 6 && minor >= 2))
 		finding(c, LEVEL_OK, "redis", "reachable, version %.*s", len, version);
 	else
 		finding(c, LEVEL_WARNING, "redis",

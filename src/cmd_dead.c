@@ -246,9 +246,9 @@ show_one(struct dead *d, uint64_t index, const struct letter *letter)
 	size_t len = letter->payload != NULL ? letter->payload_len : letter->text->len;
 	struct buf head = BUF_INIT, reason = BUF_INIT;
 	const struct json_value *f = letter->fields;
-	add_reason(letter, &reason);
-	buf_addf(&head, "# index %" PRIu64 ", position %.*s, %.*s, ", index, (int)f[POSITION].len, f[POSITION].len == 0 ? "" : f[POSITION].text,
+	buf_addf(&reason, "# index %" PRIu64 ", position %.*s, %.*s, ", index, (int)f[POSITION].len, f[POSITION].len == 0 ? "" : f[POSITION].text,
 	    (int)f[AT].len, f[AT].len == 0 ? "" : f[AT].text);
+	add_reason(letter, &reason);
 	text_clean(&head, reason.data, reason.len);
 	buf_addc(&head, '\n');
 	if (isatty(STDOUT_FILENO))

@@ -78,13 +78,13 @@ make_all(const struct config *config)
 
 /* -- printing: SQL */
 
-/* What rows of a mode need on their table. To see the catalogue MySQL wants SELECT. */
+/* What rows of a mode need on their table. Any right shows it in the catalogue. */
 static const char *
 table_rights(int driver, int mode)
 {
 	static const char *const rights[][3] = {
 		[DRIVER_POSTGRESQL] = { [MODE_INSERT] = "INSERT", [MODE_IGNORE] = "SELECT, INSERT", [MODE_UPSERT] = "SELECT, INSERT, UPDATE" },
-		[DRIVER_MYSQL] = { [MODE_INSERT] = "SELECT, INSERT", [MODE_IGNORE] = "SELECT, INSERT, UPDATE", [MODE_UPSERT] = "SELECT, INSERT, UPDATE" },
+		[DRIVER_MYSQL] = { [MODE_INSERT] = "INSERT", [MODE_IGNORE] = "SELECT, INSERT, UPDATE", [MODE_UPSERT] = "SELECT, INSERT, UPDATE" },
 	};
 	ASSERT(driver == DRIVER_POSTGRESQL || driver == DRIVER_MYSQL);
 	ASSERT(mode >= MODE_INSERT && mode <= MODE_UPSERT);
@@ -178,11 +178,11 @@ add_database(const struct config *config, const struct database_config *database
 
 /* Every command that the daemon sends, also those in scripts, and those of `check` and `dead`. */
 static const char *const redis_commands[] = {
-	"ping", "info", "select", "client|setname",                     /* logging in */
+	"ping", "info", "client|setname",                               /* logging in */
 	"lrange", "blmove", "eval", /* reading, waiting, and what runs the scripts */
 	"llen", "lindex", "ltrim", "lpush", "rpush", "lset", "lrem",    /* in scripts, on the list and the dead letters */
 	"get", "set", "del", "pttl", "pexpire",                         /* in scripts, on the lease */
-	"hget", "hmget", "hset", "hdel", "hincrby",                             /* in scripts, on the state */
+	"hget", "hmget", "hset", "hdel", "hincrby",                     /* in scripts, on the state */
 	"type", "config|get",                                           /* sluice check */
 };
 
@@ -239,6 +239,8 @@ add_acl(const struct config *config, struct buf *out)
 		add_keys(out, &config->queues[i]);
 	for (size_t i = 0; i < sizeof redis_commands / sizeof *redis_commands; i++)
 		buf_addf(out, " +%s", redis_commands[i]);
+	if (config->redis.address.db != 0)
+		buf_adds(out, " +select");
 	buf_addc(out, '\n');
 	if (user == NULL)
 		buf_adds(out, "-- then name the user in url, redis://sluice@HOST:6379/0, and set password_file\n");

@@ -90,7 +90,7 @@ struct config {
  * The caller frees the result with config_free(). */
 struct config *config_read(const char *path, struct buf *errors) MUST_CHECK;
 /* Frees all of it, passwords wiped; nulls the caller's pointer. */
-void config_free(struct config **config);
+void config_free(struct config **ref);
 /* Appends the sample sluice.ini, every key commented with its default and help, to `out`. etc/sluice.ini is this text. */
 void config_sample(struct buf *out);
 /* Appends every key in force as `section.key = value` lines, or as one JSON object; passwords never. */

@@ -76,6 +76,19 @@ is_private(const struct stat *about)
 	return (about->st_mode & 077) == 0 || (about->st_uid == 0 && (about->st_mode & 037) == 0);
 }
 
+/* Opens the file that the key names, which holds a secret; -1 after an error, or if it names none. */
+static int
+open_secret(struct draft *draft, const struct section *section, enum option_id id, const char *path)
+{
+	struct stat about;
+	int fd = path == NULL ? -1 : open_file(draft, section, id, path, &about);
+	if (fd < 0 || is_private(&about))
+		return fd;
+	buf_addf(key_error(draft, section, id), "others may read %s: chmod 600 %s\n", path, path);
+	close(fd);
+	return -1;
+}
+
 /* Copies the first line of text[0..n) without its end; NULL: `complaint` says why. */
 static char *
 first_line(const char *text, size_t n, const char **complaint)
@@ -99,23 +112,18 @@ first_line(const char *text, size_t n, const char **complaint)
 static char *
 read_password(struct draft *draft, const struct section *section, enum option_id id, const char *path)
 {
-	struct stat about;
-	int fd = path == NULL ? -1 : open_file(draft, section, id, path, &about);
+	int fd = open_secret(draft, section, id, path);
 	if (fd < 0)
 		return NULL;
 	char *password = NULL;
-	if (!is_private(&about)) {
-		buf_addf(key_error(draft, section, id), "others may read %s: chmod 600 %s\n", path, path);
-	} else {
-		char text[PASSWORD_MAX_BYTES + 2]; /* the longest, its newline, and one to see that it is longer */
-		ssize_t n = read(fd, text, sizeof text);
-		const char *complaint = n < 0 ? strerror(errno) : NULL;
-		if (n >= 0)
-			password = first_line(text, (size_t)n, &complaint);
-		if (password == NULL)
-			buf_addf(key_error(draft, section, id), "%s: %s\n", path, complaint);
-		explicit_bzero(text, sizeof text);
-	}
+	char text[PASSWORD_MAX_BYTES + 2]; /* the longest, its newline, and one to see that it is longer */
+	ssize_t n = read(fd, text, sizeof text);
+	const char *complaint = n < 0 ? strerror(errno) : NULL;
+	if (n >= 0)
+		password = first_line(text, (size_t)n, &complaint);
+	if (password == NULL)
+		buf_addf(key_error(draft, section, id), "%s: %s\n", path, complaint);
+	explicit_bzero(text, sizeof text);
 	close(fd);
 	return password;
 }
@@ -190,7 +198,9 @@ check_database(struct draft *draft, const struct section *section)
 	struct database_config *database = &draft->config->databases[section->index];
 	check_readable(draft, section, DATABASE_sslrootcert, database->sslrootcert);
 	check_readable(draft, section, DATABASE_sslcert, database->sslcert);
-	check_readable(draft, section, DATABASE_sslkey, database->sslkey);
+	int key = open_secret(draft, section, DATABASE_sslkey, database->sslkey);
+	if (key >= 0)
+		close(key);
 	database->password = read_password(draft, section, DATABASE_password_file, database->password_file);
 }
 

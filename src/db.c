@@ -38,7 +38,7 @@ db_class_name(enum db_class class)
 const struct db_ops *
 db_driver(int driver)
 {
-	ASSERT(driver >= 0 && (size_t)driver < sizeof drivers / sizeof *drivers);
+	ASSERT(driver >= 0 && (size_t)driver < sizeof drivers / sizeof drivers[0]);
 	return drivers[driver];
 }
 
@@ -63,14 +63,16 @@ db_text(char *out, size_t size, const char *text)
 		size_t n = utf8_char(text, left);
 		if (len + (n == 0 ? 1 : n) >= size)
 			break;
-		if (n > 1)
+		bool control = (unsigned char)*text < ' ' || *text == 0x7f || (n == 2 && *text == '\xc2' && (unsigned char)text[1] < 0xa0);
+		size_t taken = n == 0 ? 1 : n;
+		if (n == 0 || control) {
+			out[len++] = n == 0 ? '?' : ' ';
+		} else {
 			memcpy(out + len, text, n);
-		else
-			out[len] = n == 0 ? '?' : (unsigned char)*text < ' ' ? ' ' : *text;
-		n = n == 0 ? 1 : n;
-		len += n;
-		text += n;
-		left -= n;
+			len += n;
+		}
+		text += taken;
+		left -= taken;
 	}
 	out[len] = '\0';
 }

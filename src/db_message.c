@@ -112,6 +112,6 @@ db_read_mysql_message(struct db_error *error, const char *message)
 	} else if (strncmp(message, "Column '", 8) == 0 || strncmp(message, "Field '", 7) == 0) {
 		const char *closing = find_last(message, end, "' ");
 		if (closing != NULL)
-			read_quoted_column(error, strchr(message, '\''), closing + 1);
+			read_quoted_column(error, message + strcspn(message, "'"), closing + 1);
 	}
 }

@@ -25,6 +25,8 @@
 
 /* What a packet holds besides the statement, generously. */
 #define PACKET_OVERHEAD 64
+/* No row that we ask for is larger. A server that sends more is broken. */
+#define ANSWER_PACKET_MAX ((size_t)128 << 20)
 
 static const struct db_code codes[] = {
 #define MYSQL_CODE(code, class) { code, class },
@@ -394,8 +396,10 @@ set_options(struct db_conn *conn)
 	const struct database_config *config = conn->config;
 	my_bool yes = 1;
 	unsigned off = 0, protocol = MYSQL_PROTOCOL_TCP;
+	size_t packet_max = ANSWER_PACKET_MAX;
 	mysql_options(conn->mysql, MYSQL_OPT_NONBLOCK, NULL);
 	mysql_options(conn->mysql, MYSQL_OPT_LOCAL_INFILE, &off); /* a server may not ask for our files */
+	mysql_options(conn->mysql, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max);
 	mysql_options(conn->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
 	mysql_options4(conn->mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "sluice");
 	if (is_socket_path(conn))

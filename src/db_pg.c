@@ -189,7 +189,7 @@ on_notice(void *arg, const PGresult *res)
 	if (error.lost)
 		conn->error = error; /* the goodbye of a server that closes an idle connection */
 	else
-		log_debug(conn->config->name, "%s", error.message);
+		log_debug(conn->config->name, "the server sent a notice, code %s", error.code[0] == '\0' ? "none" : error.code); /* its text may quote a row */
 }
 
 /* The values of `res`, in two arrays that the caller frees. */

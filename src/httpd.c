@@ -26,6 +26,7 @@
 #define SWEEP_MS 250            /* how soon the end of a connection is noticed */
 #define SILENCE_S 5             /* a connection on which nothing moves is closed */
 #define HEADERS_MAX 8192        /* bytes of a request's head */
+#define READ_MAX (2 * HEADERS_MAX) /* bytes of a connection that wait to be looked at */
 #define BODY_MAX 0              /* bytes of a request's body */
 #define PAGE_MAX (256 << 20)    /* bytes that httpd_get() takes */
 #define ADDRESS_MAX 300
@@ -116,6 +117,7 @@ on_connection(struct event_base *base, void *arg)
 	if (link == NULL || h->n_visitors == VISITORS_MAX)
 		return link;
 	ASSERT(h->n_visitors < VISITORS_MAX);
+	bufferevent_setwatermark(link, EV_READ, 0, READ_MAX); /* it reads until look_after() lets go of it, even if evhttp has closed it long ago */
 	bufferevent_incref(link);
 	h->visitors[h->n_visitors++] = (struct visitor){ link, clock_ms() + VISIT_MS };
 	if (h->n_visitors == VISITORS_MAX)
@@ -305,7 +307,7 @@ on_request(struct evhttp_request *request, void *arg)
 static bool
 is_loopback(struct evconnlistener *listener)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
 	socklen_t len = sizeof address;
 	if (getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&address, &len) != 0)
 		return false;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -28,9 +29,10 @@ static const struct command {
 	const char *usage;   /* behind the name */
 	const char *help;    /* what it does, with an example */
 } commands[] = {
-	{ "run", cmd_run, "drain the queues, in the foreground", "",
+	{ "run", cmd_run, "drain the queues, in the foreground", " [--core]",
 	    "Drains every queue of the configuration into its table until SIGTERM or SIGINT; logs to stderr. A second signal ends it at once.\n"
 	    "SIGUSR1 pauses all queues, SIGUSR2 resumes them.\n\n"
+	    "  --core  allows core files and debuggers, who will see passwords and orders; without it nobody but root reads its memory\n\n"
 	    "  sluice -c /etc/sluice/sluice.ini run\n" },
 	{ "check", cmd_check, "look for what is wrong with the configuration and the servers", " [--offline]",
 	    "Reads the configuration, logs in everywhere, compares tables and columns, connections and limits, and says what each queue guarantees.\n"
@@ -61,11 +63,23 @@ static const struct command {
 
 #define N_COMMANDS (sizeof commands / sizeof *commands)
 
+/* May core files and other processes of this user see our memory? Passwords are in there, in copies that the client libraries keep. */
+static void
+show_memory(bool may)
+{
+	int rc = prctl(PR_SET_DUMPABLE, may ? 1 : 0, 0, 0, 0);
+	ASSERT(rc == 0);
+}
+
 int
 cmd_run(const struct config *config, int argc, char **argv)
 {
-	static const struct option options[] = { { 0 } };
-	return command_options(argc, argv, options, 0, 0) < 0 ? EX_USAGE : daemon_run(config);
+	int core = 0;
+	const struct option options[] = { { "core", no_argument, &core, 1 }, { 0 } };
+	if (command_options(argc, argv, options, 0, 0) < 0)
+		return EX_USAGE;
+	show_memory(core);
+	return daemon_run(config);
 }
 
 static void
@@ -161,6 +175,7 @@ main(int argc, char **argv)
 	};
 	const char *file = DEFAULT_FILE;
 	hold_standard_files();
+	show_memory(false);
 	signal(SIGPIPE, SIG_IGN);
 	for (int option; (option = getopt_long(argc, argv, "+c:hV", options, NULL)) != -1;) {
 		switch (option) {

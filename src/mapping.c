@@ -294,7 +294,8 @@ check_table(struct draft *draft)
 	const struct queue_config *queue = draft->queue;
 
 	if (!draft->table->exists)
-		buf_addf(draft->why, "the table %s is not there: create it, or correct `table`", queue->table);
+		buf_addf(draft->why, "the table %s is not there, or the user has no right to it: create it, correct `table`, or grant what `sluice init --print` "
+		    "shows", queue->table);
 	else if (!draft->table->transactional && queue->ledger == SWITCH_ON)
 		buf_addf(draft->why, "the table %s has the engine %s, which knows no transactions, so exactly once is not possible: "
 		    "use InnoDB, or set ledger = off for at-least-once", queue->table, draft->table->engine);

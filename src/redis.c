@@ -25,6 +25,8 @@
 #define READ_ROUNDS 16      /* reads before replies are handled, so that one link does not starve the others */
 #define READ_SIZE (16 * 1024) /* bytes of one redisBufferRead() */
 #define READER_KEEP (1024 * 1024) /* bytes of an empty read buffer that are kept for the next reply */
+#define LINE_MAX_BYTES ((size_t)64 * 1024) /* of a status, an error, an announced length */
+#define LOGIN_MAX ((size_t)1024 * 1024) /* bytes of an answer to the login */
 
 /*        timer: wait is over             socket connected              login answered
  * WAITING -----------------> CONNECTING ------------------> LOGIN ------------------> UP
@@ -99,6 +101,7 @@ link_timer(struct redis *r, unsigned ms)
 static struct command *
 oldest(struct redis *r)
 {
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc) link_lose() takes a command off the list before it frees it */
 	return list_empty(&r->commands) ? NULL : LIST_OWNER(r->commands.next, struct command, node);
 }
 
@@ -224,6 +227,19 @@ answer_all(struct redis *r)
 	return answered;
 }
 
+/* Is what waits for its end nothing that a Redis sends? Told by its first line where it can be, before it has filled the memory. */
+static bool
+is_absurd(const struct redis *r)
+{
+	const redisReader *reader = r->context->reader;
+	size_t waiting = reader->len - reader->pos;
+	const char *line = reader->buf + reader->pos;
+	if (waiting <= LINE_MAX_BYTES)
+		return false;
+	return waiting > (r->state == LINK_LOGIN ? LOGIN_MAX : REPLY_MAX) || memchr(line, '\n', LINE_MAX_BYTES) == NULL ||
+	    strtoull(line, NULL, 10) > REPLY_MAX;
+}
+
 /* Reads what has come, then answers; an error or the end of the stream counts only after what came before it: it may say why. */
 static void
 receive(struct redis *r)
@@ -244,8 +260,8 @@ receive(struct redis *r)
 		return;
 	if (!ok)
 		link_drop(r, REDIS_LOST, "Redis at %s closed the connection (%s)", r->where, error);
-	else if (reader->len - reader->pos > REPLY_MAX)
-		link_drop(r, REDIS_LOST, "Redis at %s sent a string longer than any Redis has; is url right?", r->where);
+	else if (r->drop == REDIS_OK && is_absurd(r))
+		link_drop(r, REDIS_LOST, "Redis at %s sends a string longer than any Redis has; is url right?", r->where);
 }
 
 static void
@@ -494,9 +510,11 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	if (r->state == LINK_WAITING) {
 		link_connect(r);
 	} else {
+		const struct command *late = oldest(r);
+		ASSERT(late != NULL || r->drop != REDIS_OK || r->state != LINK_UP);
 		if (r->drop == REDIS_OK && r->state == LINK_UP)
 			link_drop(r, REDIS_LOST, "Redis at %s has not answered within %u s; is it hanging, is command_timeout too short?", r->where,
-			    oldest(r)->timeout_s);
+			    late->timeout_s);
 		else if (r->drop == REDIS_OK)
 			link_drop(r, REDIS_LOST, "Redis at %s has not let us in within %u s (connect_timeout); is it hanging?", r->where,
 			    r->config->connect_timeout);

@@ -40,7 +40,7 @@ value_new(const redisReadTask *task, enum redis_type type)
 	struct reply_sink *sink = task->privdata;
 	if (sink->arena == NULL)
 		sink->arena = arena_new();
-	if (arena_used(sink->arena) > REPLY_MAX)
+	if (arena_used(sink->arena) > REPLY_MAX || arena_used(sink->arena) - sink->strings > SHAPE_MAX)
 		return NULL;
 	struct redis_value *value = arena_alloc(sink->arena, sizeof *value);
 	*value = (struct redis_value){ .type = type };
@@ -168,7 +168,7 @@ static const struct {
 	{ "ERR SELECT is not allowed", REDIS_SETUP, "a cluster has database 0 only; check url" },
 	{ "DENIED", REDIS_SETUP, "it is in protected mode; give it a password, or use its Unix socket" },
 	{ "NOPERM", REDIS_SETUP, "its ACL forbids this; `sluice init --print` shows what is needed" },
-	{ "ERR The user executing the script", REDIS_SETUP, "its ACL forbids this; `sluice init --print` shows what is needed" },
+	{ "ERR The user executing the script", REDIS_SETUP, "its ACL forbids this: ACL LOG has the command, `sluice init --print` all that are needed" },
 	{ "WRONGTYPE", REDIS_SETUP, "a key is not of the type it should be; check the queue's source and dead_letter" },
 	{ "CROSSSLOT", REDIS_SETUP, "dead_letter must share the {tag} of the queue's key" },
 };

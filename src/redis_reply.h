@@ -12,6 +12,8 @@ struct redisReplyObjectFunctions;
 
 /* The most that one reply, or one string still arriving, may take; Redis's own limit for a string is 512 MB. A server that sends more is broken. */
 #define REPLY_MAX ((size_t)600 << 20)
+/* The most that the values of one reply may take beside the bytes of their strings: some million values, more than anybody asks for. */
+#define SHAPE_MAX ((size_t)64 << 20)
 
 /* Where hiredis's reader puts the reply that it is reading: its `privdata`. */
 struct reply_sink {
@@ -21,7 +23,7 @@ struct reply_sink {
 };
 
 /* Fills in the functions that make redis_values in the reply_sink which is the reader's `privdata`. What the server claims costs no memory, only
- * what it sends; beyond REPLY_MAX they return NULL, an error to hiredis. */
+ * what it sends; beyond REPLY_MAX or SHAPE_MAX they return NULL, an error to hiredis. */
 void reply_functions(struct redisReplyObjectFunctions *functions);
 /* What a reply means: REDIS_OK, or the class of its error. `*advice` is what to do about it, NULL for an error that is not known. */
 enum redis_class reply_class(const struct redis_value *reply, const char **advice);

@@ -1,6 +1,7 @@
 /* A Redis list as a source: every operation is a request that is sent as one command or script and unpacked into its result. */
 #include "source_list.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,7 @@
 #include "lua/settle.lua.h"
 
 #define WAIT_GRACE_S 10 /* a wait that is answered so much later than asked is a lost link */
-
+#define GENERATION_MAX 32
 
 struct source_list {
 	struct redis *commands; /* borrowed */
@@ -262,6 +263,16 @@ source_list_lease(struct source_list *s, unsigned ttl_ms, source_lease_fn *done,
 	eval_send(q, &w, lease_answer);
 }
 
+/* It becomes part of SQL texts, and whoever may write to Redis may have written it: letters and digits only, as we make them. */
+static bool
+is_generation(const char *text)
+{
+	size_t n = 0;
+	while (isalnum((unsigned char)text[n]))
+		n++;
+	return n > 0 && n <= GENERATION_MAX && text[n] == '\0';
+}
+
 static void
 own_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
 {
@@ -275,6 +286,8 @@ own_answer(void *arg, enum redis_class class, const struct redis_value *reply, s
 		result.settled = number_at(reply, 3);
 		result.length = number_at(reply, 4);
 		result.fresh = number_at(reply, 5) != 0;
+		if (!result.refused && (reply->elements[3]->integer < 0 || !is_generation(result.generation)))
+			unexpected(&result.class, &result.why);
 	}
 	q.done.own(q.arg, &result);
 }

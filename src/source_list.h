@@ -35,7 +35,7 @@ struct source_own {
 	const char *why;
 	bool refused;           /* a higher epoch stands there, or the lease is not ours any more */
 	uint64_t epoch;         /* in Redis */
-	const char *generation; /* that positions belong to */
+	const char *generation; /* that positions belong to; 1 to 32 letters and digits */
 	bool fresh;             /* it was made by this call: settled is 0 */
 	uint64_t settled;       /* position of the item at offset 0 */
 	uint64_t length;        /* items in the list */

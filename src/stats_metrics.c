@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -192,15 +193,15 @@ pools(const struct daemon_view *daemon, struct buf *out)
 static void
 memory_pages(double *virtual, double *resident)
 {
-	unsigned long sizes[2] = { 0, 0 };
+	char line[100] = "", *rest;
 	FILE *file = fopen("/proc/self/statm", "re");
 	if (file != NULL) {
-		if (fscanf(file, "%lu %lu", &sizes[0], &sizes[1]) != 2)
-			sizes[0] = sizes[1] = 0;
+		if (fgets(line, sizeof line, file) == NULL)
+			line[0] = '\0';
 		fclose(file);
 	}
-	*virtual = (double)sizes[0];
-	*resident = (double)sizes[1];
+	*virtual = strtod(line, &rest);
+	*resident = strtod(rest, NULL);
 }
 
 static double

@@ -57,7 +57,7 @@ void table_query(int driver, const char *name, struct buf *sql);
 /* Its answer as a table, to be freed with table_free(). A table that is not there has exists = false and no columns. */
 struct table *table_read(int driver, const struct db_result *result) MUST_CHECK;
 /* Frees; nulls the caller's pointer. */
-void table_free(struct table **table);
+void table_free(struct table **place);
 /* The column of that name, or NULL. Names compare as the server does: exactly (PostgreSQL), without case (MySQL). */
 const struct column *table_column(const struct table *table, int driver, const char *name);
 /* Are the two alike in everything that matters to a mapping? */

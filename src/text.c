@@ -42,9 +42,11 @@ text_cell(struct buf *cells, const char *fmt, ...)
 	int n = vsnprintf(NULL, 0, fmt, args);
 	va_end(args);
 	ASSERT(n >= 0);
-	vsnprintf(buf_reserve(&text, (size_t)n + 1), (size_t)n + 1, fmt, again);
+	char *cell = buf_reserve(&text, (size_t)n + 1);
+	ASSERT(cell != NULL);
+	vsnprintf(cell, (size_t)n + 1, fmt, again);
 	va_end(again);
-	text_clean(cells, n == 0 ? "-" : text.data, n == 0 ? 1 : (size_t)n);
+	text_clean(cells, n == 0 ? "-" : cell, n == 0 ? 1 : (size_t)n);
 	buf_addc(cells, '\t');
 	buf_free(&text);
 }

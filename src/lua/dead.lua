@@ -16,8 +16,11 @@ for i = 0, letters - 1 do
 	end
 end
 
--- a write that needs no memory: after it Redis at maxmemory refuses no other in the same script
+-- What writes is tried first in a way that changes nothing: an ACL that forbids one of them must stop us before anything is changed, for Redis takes
+-- nothing back. LTRIM comes first because it needs no memory: after one write Redis at maxmemory refuses no other in the same script.
 redis.call('LTRIM', dead, 0, -1)
+redis.call('LREM', dead, 0, taken)
+redis.call('LSET', dead, first, ARGV[3])
 for i = 0, letters - 1 do
 	if push ~= '' then
 		redis.call(push, list, ARGV[4 + i * width])

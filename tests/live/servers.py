@@ -365,7 +365,7 @@ class MariaDB(Database):
     def command(self):
         durable = 1 if self.durable else 2
         return [find_program("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.host}", "--skip-networking",
-                f"--pid-file={self.directory}/pid", f"--max-connections={self.max_connections}", f"--innodb-flush-log-at-trx-commit={durable}",
+                f"--pid-file={self.directory}/pid", f"--tmpdir={self.directory}", f"--max-connections={self.max_connections}", f"--innodb-flush-log-at-trx-commit={durable}",
                 "--innodb-buffer-pool-size=128M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
                 "--performance-schema=off", "--skip-name-resolve"] + self.options
 

@@ -391,10 +391,25 @@ def test_own(probes, probe, redis_server, redis_client):
     assert (second["generation"], second["fresh"], second["settled"]) == ("g1", 0, 7)
     lower = own(probe, 2, "g3")
     assert (lower["refused"], lower["epoch"], lower["generation"]) == (1, 4, "g1")
-    rewritten = own(probe, 4, "g4", force=1)
+    same = own(probe, 4, "g4", force=1)
+    assert (same["refused"], same["generation"]) == (1, "g1"), "another owner has counted up to it, too"
+    rewritten = own(probe, 5, "g4", force=1)
     assert (rewritten["generation"], rewritten["fresh"], rewritten["settled"]) == ("g4", 1, 0)
     redis_client.set(LEASE, "other 1")
     assert probe.ask("own", 9, "g5", 0)["refused"] == 1
+
+
+@pytest.mark.parametrize("generation", ["", "x'; DROP TABLE orders; --", "a" * 33])
+def test_a_generation_that_sluice_does_not_make(probes, probe, redis_server, redis_client, generation):
+    redis_client.hset(STATE, mapping={"generation": generation, "settled": 0})
+    answer = own(probe, 3)
+    assert answer["class"] == "setup" and "hash" in answer["why"], "it would become part of SQL texts"
+
+
+def test_a_position_that_sluice_does_not_write(probes, probe, redis_server, redis_client):
+    redis_client.hset(STATE, mapping={"generation": "g1", "settled": -1})
+    answer = own(probe, 3)
+    assert answer["class"] == "setup" and "hash" in answer["why"], "every settle would be refused"
 
 
 @pytest.mark.parametrize("pop", ["right", "left"])

@@ -102,6 +102,7 @@ make_mapping(const struct fixture *f)
 		.key = writable(&strings, f->key), .newer = writable(&strings, f->newer), .columns = lines, .n_columns = n,
 		.on_unknown_field = f->reject_unknown ? UNKNOWN_REJECT : UNKNOWN_IGNORE };
 	keys[0] = queue.key;
+	ASSERT(n > 0);
 	others[0] = columns[n - 1].name;
 	struct unique_index uniques[] = { { NULL, keys, 1 }, { NULL, others, 1 } };
 	struct table table = { .columns = columns, .n_columns = n, .uniques = uniques, .n_uniques = f->key == NULL ? 0 : f->other_unique ? 2 : 1,

@@ -482,8 +482,8 @@ test_where(void **state)
 	char text[200] = "{\"x";
 
 	for (int i = 0; i < 40; i++)
-		strcat(text, "\xc3\xa9");
-	strcat(text, "\":\"\\ud800\"}");
+		memcpy(text + 3 + 2 * i, "\xc3\xa9", 2);
+	snprintf(text + strlen(text), 20, "\":\"\\ud800\"}");
 	assert_int_equal(read_text(f, text), JSON_BAD_SURROGATE);
 	assert_int_equal(strlen(f->where), 63);
 	assert_memory_equal(f->where, text + 2, 63);

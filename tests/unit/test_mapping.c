@@ -259,7 +259,7 @@ test_table(void **state)
 	struct fixture *f = *state;
 
 	f->table.exists = false;
-	assert_misfit(f, "the table shop.orders is not there: create it, or correct `table`");
+	assert_misfit(f, "the table shop.orders is not there, or the user has no right to it: create it, correct `table`, or grant what `sluice init --print` shows");
 	f->table.exists = true;
 	f->table.transactional = false;
 	assert_misfit(f, "ledger = off");
