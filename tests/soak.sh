@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Kill runs: SIGKILL of the daemon at random moments while orders, some of them bad, come in; then an audit by SQL. Installs, builds and starts all it
-# needs; leaves nothing running.
+# Kill runs: SIGKILL of the daemon while orders, some of them bad, come in, half of the times at a random moment, half at a step (before, in the
+# middle of or after what it sends, or when an answer comes); then an audit by SQL. Installs, builds and starts all it needs; leaves nothing running.
 set -u
 
 . "$(dirname "$0")/../contrib/setup.sh"
 
 case ${1-} in
 --help | -h)
-	echo 'usage: tests/soak.sh [--kills N] [--orders N] [--seed N] [--only postgresql|mysql]'
+	echo 'usage: tests/soak.sh [--kills N] [--orders N] [--seed N] [--only postgresql|mysql] [--no-steps] [--report FILE]'
 	exit 0
 	;;
 esac

@@ -10,6 +10,7 @@ from proxy import Proxy
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than some seconds")
+    config.addinivalue_line("markers", "short: one quick test of each fault that has one")
 
 
 @pytest.fixture

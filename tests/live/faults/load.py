@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 
@@ -83,3 +84,14 @@ def compile_preload(source, target):
         return False
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", target, source, "-ldl"], check=True)
     return True
+
+
+@contextlib.contextmanager
+def environment(**variables):
+    """For programs that are started meanwhile."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]

@@ -40,6 +40,7 @@ def test_03_terminated_again_and_again(db, redis_server, redis_client, sluice):
     assert audit(redis_client, db, pushed) == (3920, 80)
 
 
+@pytest.mark.short
 def test_03_terminated_while_nothing_moves(db, redis_server, redis_client, sluice):
     make_table(db)
     slow_down(db)
@@ -57,15 +58,15 @@ def test_03_terminated_while_nothing_moves(db, redis_server, redis_client, sluic
     assert audit(redis_client, db, pushed) == (3000, 0)
 
 
-@pytest.mark.slow
-def test_04_stalled_owner(db, redis_server, redis_client, sluice):
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.short), pytest.param(2, marks=pytest.mark.slow)])
+def test_04_stalled_owner(db, redis_server, redis_client, sluice, times):
     make_table(db)
     slow_down(db)
     chance = random.Random(f"4 {db.driver}")
     config = busy_config(redis_server, db)
     daemons = [sluice(config, name=name) for name in ("alpha", "beta")]
     pushed = []
-    for begin in (1, 10_001):
+    for begin in (1, 10_001)[:times]:
         pushed += push(redis_client, "orders", range(begin, begin + 4000), bad_every=200)
         drain_beyond(redis_client, 3000, daemons[0])
         stalled = wait_until(lambda: owner_of(redis_client, daemons), 10, "an owner")
@@ -83,6 +84,7 @@ def test_04_stalled_owner(db, redis_server, redis_client, sluice):
         audit(redis_client, db, pushed)
 
 
+@pytest.mark.short
 def test_05_same_name_on_one_host(db, redis_server, redis_client, sluice):
     make_table(db)
     slow_down(db)

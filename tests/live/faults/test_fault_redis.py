@@ -20,7 +20,7 @@ from servers import wait_until
 
 # -- Redis dies, and forgets
 
-@pytest.mark.parametrize("appendfsync", [pytest.param("always", marks=pytest.mark.slow), "everysec"])
+@pytest.mark.parametrize("appendfsync", [pytest.param("always", marks=pytest.mark.slow), pytest.param("everysec", marks=pytest.mark.short)])
 def test_07_redis_killed_again_and_again(db, own_redis, sluice, appendfsync):
     make_table(db)
     slow_down(db)
@@ -86,6 +86,7 @@ class Copy:
         redis_server.start()
 
 
+@pytest.mark.short
 def test_08_redis_comes_back_from_an_older_copy(db, own_redis, sluice):
     make_table(db)
     slow_down(db)
@@ -105,6 +106,7 @@ def test_08_redis_comes_back_from_an_older_copy(db, own_redis, sluice):
     assert audit_with_losses(client, db, surely, perhaps)[1] == 20
 
 
+@pytest.mark.short
 def test_09_copy_older_than_the_ledger(db, own_redis, sluice):
     make_table(db)
     redis_server = own_redis()
@@ -129,6 +131,7 @@ def test_09_copy_older_than_the_ledger(db, own_redis, sluice):
     assert audit(client, db, pushed) == (2100, 0)
 
 
+@pytest.mark.short
 def test_10_flushall_under_load(db, redis_server, redis_client, sluice):
     make_table(db)
     slow_down(db)
@@ -150,6 +153,7 @@ def test_10_flushall_under_load(db, redis_server, redis_client, sluice):
 
 # -- Redis answers with errors
 
+@pytest.mark.short
 def test_12_noreplicas(db, redis_server, redis_client, sluice):
     make_table(db)
     daemon = sluice(busy_config(redis_server, db))
@@ -246,6 +250,7 @@ def test_12_loading(db, own_redis, sluice):
     assert audit(client, db, pushed) == (4950, 50)
 
 
+@pytest.mark.short
 def test_13_script_flush(db, redis_server, redis_client, sluice):
     make_table(db)
     slow_down(db)
@@ -351,6 +356,7 @@ ANSWERS = {"lease": (b"local granted =", range(0, 130, 4)), "own": (b"local fres
            "settle": (b"new_dead", range(0, 60, 2))}
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("what", ANSWERS)
 def test_14_answer_cut_at_each_byte(db, redis_server, redis_client, proxied, sluice, what):
     """Many queues in one daemon; each loses the link at another byte of the answer."""
@@ -419,6 +425,7 @@ def test_15_another_worker_pops(db, redis_server, redis_client, sluice):
     assert "taken from the list by somebody else" in daemon.log
 
 
+@pytest.mark.short
 def test_15_pushed_at_our_end(db, redis_server, redis_client, sluice):
     make_table(db)
     slow_down(db)

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from load import busy_config, compile_preload, drain_beyond, only, slow_down, wait_drained
+from load import busy_config, compile_preload, drain_beyond, environment, only, slow_down, wait_drained
 from orders import audit, dead_letters, make_table, order, push
 from servers import wait_until
 
@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # -- orders
 
+@pytest.mark.short
 def test_26_killed_while_splitting(db, redis_server, redis_client, sluice):
     make_table(db)
     slow_down(db)
@@ -38,6 +39,7 @@ def test_26_killed_while_splitting(db, redis_server, redis_client, sluice):
     assert audit(redis_client, db, pushed) == (3800, 200)
 
 
+@pytest.mark.short
 def test_33_large_and_strange_orders(db, redis_server, redis_client, sluice, release):
     """A hundred thousand keys, bombs of depth, and items of a megabyte, in bounded memory."""
     db.user_execute("CREATE TABLE orders (id bigint NOT NULL, body %s)" % only(db, "text", "longtext"))
@@ -73,17 +75,6 @@ def preload(directory):
             pytest.skip("no C compiler")
         return target
     return make
-
-
-@contextlib.contextmanager
-def environment(**variables):
-    """For programs that are started meanwhile."""
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name in variables:
-            del os.environ[name]
 
 
 def wrapped(release, directory, preparation):
@@ -136,6 +127,7 @@ def open_files(daemon):
     return len(os.listdir(f"/proc/{daemon.pid}/fd"))
 
 
+@pytest.mark.short
 def test_28_no_file_descriptors(db, redis_server, redis_client, sluice, release):
     make_table(db)
     daemon = sluice(busy_config(redis_server, db), program=release.path("src/sluice"))
@@ -183,6 +175,7 @@ def test_28_starts_without_enough_file_descriptors(db, redis_server, redis_clien
 
 # -- the clock
 
+@pytest.mark.short
 def test_29_clock_jumps(db, own_redis, directory, sluice, release, preload):
     """For the daemons and for Redis, whose leases it ends at once, or an hour late."""
     make_table(db)

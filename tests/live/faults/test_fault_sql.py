@@ -46,7 +46,7 @@ def end_sessions(db, how):
                 db.query(f"KILL {'CONNECTION' if how == 'session' else 'QUERY'} {connection.id}")
 
 
-@pytest.mark.parametrize("what", ["session", "statement"])
+@pytest.mark.parametrize("what", [pytest.param("session", marks=pytest.mark.short), "statement"])
 def test_17_backends_ended_in_mid_batch(db, redis_server, redis_client, sluice, what):
     make_table(db)
     slow_down(db)
@@ -66,7 +66,7 @@ def test_17_backends_ended_in_mid_batch(db, redis_server, redis_client, sluice, 
 COMMITS = {"answer-lost": lose_answer, "lost": lose, "delivered-late": deliver_late(1)}
 
 
-@pytest.mark.parametrize("how", COMMITS)
+@pytest.mark.parametrize("how", [pytest.param(how, marks=pytest.mark.short if how == "answer-lost" else ()) for how in COMMITS])
 def test_18_commit(db, redis_server, redis_client, proxied, sluice, how):
     make_table(db)
     slow_down(db)
@@ -225,6 +225,7 @@ def test_22_read_only(db, redis_server, redis_client, sluice):
     assert audit(redis_client, db, pushed) == (4000, 0)
 
 
+@pytest.mark.short
 def test_23_smaller_packets_while_running(mysql, redis_server, clean, redis_client, sluice):
     make_table(mysql)
     mysql.user_execute("ALTER TABLE orders MODIFY note longtext")
@@ -275,6 +276,7 @@ LAX = {
 }
 
 
+@pytest.mark.short
 def test_24_lax_server(db, redis_server, redis_client, sluice):
     """Strict holds, whatever the server's settings are: what it would have cut or bent becomes a dead letter."""
     make_table(db)
