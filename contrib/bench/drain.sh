@@ -6,6 +6,7 @@ set -u
 . "$(dirname "$0")/../setup.sh"
 
 build_bench() {
+	# shellcheck disable=SC2046 # these are several words
 	copy_source && build_in "$scratch/build" all && cc -O2 -o "$scratch/loader" "$top/contrib/bench/loader.c" -lpthread \
 		$(pkg-config --cflags --libs libpq libmariadb)
 }

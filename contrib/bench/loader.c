@@ -47,6 +47,20 @@ die(const char *what, const char *why)
 	exit(1);
 }
 
+static void *
+need(void *memory)
+{
+	if (memory == NULL)
+		die("memory", "out of it");
+	return memory;
+}
+
+static unsigned
+number(const char *text)
+{
+	return (unsigned)strtoul(text, NULL, 10);
+}
+
 static int
 write_row(char *out, bool pg, unsigned id, bool first)
 {
@@ -62,17 +76,17 @@ make_texts(struct load *l)
 {
 	const char *insert = "INSERT INTO orders (id,customer,total,placed_at,note,quantity,paid,items) VALUES ";
 	l->batches = (l->rows + l->batch_rows - 1) / l->batch_rows;
-	l->texts = calloc(l->batches, sizeof *l->texts);
-	l->lengths = calloc(l->batches, sizeof *l->lengths);
+	l->texts = need(calloc(l->batches, sizeof *l->texts));
+	l->lengths = need(calloc(l->batches, sizeof *l->lengths));
 	for (unsigned b = 0; b < l->batches; b++) {
-		char *text = malloc((size_t)l->batch_rows * ROW_MAX + 200);
+		char *text = need(malloc((size_t)l->batch_rows * ROW_MAX + 200));
 		size_t n = l->pg ? 0 : (size_t)sprintf(text, "%s", insert);
 		for (unsigned i = 0; i < l->batch_rows && b * l->batch_rows + i < l->rows; i++)
 			n += (size_t)write_row(text + n, l->pg, b * l->batch_rows + i + 1, i == 0);
 		l->texts[b] = text;
 		l->lengths[b] = n;
 	}
-	l->hashes = malloc(16 * (size_t)l->batch_rows + 1);
+	l->hashes = need(malloc(16 * (size_t)l->batch_rows + 1));
 	for (unsigned i = 0; i < l->batch_rows; i++)
 		sprintf(l->hashes + 16 * (size_t)i, "%016llx", 0x9e3779b97f4a7c15ULL * (i + 1));
 }
@@ -172,11 +186,11 @@ main(int argc, char **argv)
 		fputs("usage: loader postgresql|mysql HOST DBNAME USER ROWS BATCH_ROWS CONNECTIONS\n", stderr);
 		return 64;
 	}
-	struct load l = { .pg = strcmp(argv[1], "postgresql") == 0, .host = argv[2], .dbname = argv[3], .user = argv[4], .rows = (unsigned)atoi(argv[5]),
-		.batch_rows = (unsigned)atoi(argv[6]), .connections = (unsigned)atoi(argv[7]) };
+	struct load l = { .pg = strcmp(argv[1], "postgresql") == 0, .host = argv[2], .dbname = argv[3], .user = argv[4], .rows = number(argv[5]),
+		.batch_rows = number(argv[6]), .connections = number(argv[7]) };
 	make_texts(&l);
 	pthread_barrier_init(&l.start, NULL, l.connections + 1);
-	struct loader *loaders = calloc(l.connections, sizeof *loaders);
+	struct loader *loaders = need(calloc(l.connections, sizeof *loaders));
 	for (unsigned i = 0; i < l.connections; i++) {
 		loaders[i].load = &l;
 		loaders[i].slot = i;

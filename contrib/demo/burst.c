@@ -86,7 +86,7 @@ connect_redis(const char *path)
 		die("socket: %s", strerror(errno));
 	if (strlen(path) >= sizeof(address.sun_path))
 		die("%s: longer than a socket's path may be", path);
-	strcpy(address.sun_path, path);
+	memcpy(address.sun_path, path, strlen(path) + 1);
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		die("%s: %s", path, strerror(errno));
 	return fd;
