@@ -69,7 +69,8 @@ ring_room(const struct queue *q, bool oldest_waits)
 	return least(others, least(room.usable, margin > room.busy ? margin - room.busy : 0));
 }
 
-static void
+/* False: a slot stands there twice. */
+static bool
 set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 {
 	size_t slots = 0;
@@ -81,8 +82,12 @@ set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 		q->ring[i] = (struct ring_row){ .end = NEVER, .busy = true }; /* a slot that SQL did not show is not ours to write */
 	for (size_t i = 0; i < n; i++) {
 		bool ours = rows[i].ours;
-		q->ring[rows[i].slot] = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
+		struct ring_row *row = &q->ring[rows[i].slot];
+		if (row->end != NEVER)
+			return false;
+		*row = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
 	}
+	return true;
 }
 
 /* Rows of another generation say nothing about this list: they are cleared before anything is written. */
@@ -115,7 +120,11 @@ ring_recalled(struct queue *q, const struct answer *a)
 		queue_restart(q, q->block_ms);
 		return;
 	}
-	set_ring(q, a->rows, a->n_rows);
+	if (!set_ring(q, a->rows, a->n_rows)) {
+		queue_set_block(q, BLOCK_SETUP, "sluice_ledger has lost its primary key: a slot of this queue stands there more than once");
+		queue_restart(q, q->block_ms);
+		return;
+	}
 	switch (plan_build(&q->plan, a->rows, a->n_rows, q->settled)) {
 	case PLAN_FELL_BACK:
 		if (!history_is_answered(q))

@@ -111,19 +111,6 @@ control_wanted(const struct queue *q, enum task_kind *kind)
 	}
 }
 
-/* Waits the oldest window for a row of the ring that nothing will ever free? Only rows that sluice did not write, or lost, can come to that. */
-static bool
-is_stuck(const struct queue *q)
-{
-	if (list_empty(&q->windows) || !is_ready(q, LIST_OWNER(q->windows.next, struct window, node), WINDOW_READ))
-		return false;
-	LIST_EACH(&q->windows, node) {
-		if (LIST_OWNER(node, struct window, node)->state == WINDOW_DOUBT)
-			return false;
-	}
-	return storable(q) == 0;
-}
-
 unsigned
 store_wanted(struct queue *q)
 {
@@ -136,10 +123,6 @@ store_wanted(struct queue *q)
 		n += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_DOUBT);
 	if (may_store(q) && n < left) /* else nobody waits for the answer, which takes a look at the whole ring */
 		n += storable(q);
-	if (n == 0 && q->running == 0 && may_store(q) && is_stuck(q)) {
-		queue_set_block(q, BLOCK_SETUP, "no row of the ledger is free: somebody has deleted or changed this queue's rows in sluice_ledger");
-		queue_restart(q, q->block_ms);
-	}
 	return least(n, left);
 }
 

@@ -5,15 +5,16 @@ set -u
 usage() {
 	cat <<'END'
 usage: tests/run.sh [--unit] [--live] [--faults] [-k EXPRESSION] [--keep]
-  --unit         only the unit tests and the simulator
+  --unit         only the unit tests, the simulator and the fuzzers
   --live         only the tests against real servers
-  --faults       only the fault matrix (tests/live/faults), which is left out otherwise: ten minutes
+  --faults       only the fault matrix (tests/live/faults), whole: ten minutes. Otherwise one quick test for each of its rows
   -k EXPRESSION  only live tests whose names match, as pytest's -k
   --keep         leaves the scratch directory with the builds and logs
 END
 }
 
 . "$(dirname "$0")/../contrib/setup.sh"
+packages="$packages $fuzz_packages"
 
 unit=yes live=yes faults='' expression=''
 while [ $# -gt 0 ]; do
@@ -80,7 +81,7 @@ run_simulator() {
 	local kind
 	step 'building the simulator' "$scratch/release.log" build_in "$scratch/release" 'all tests/sim/sim' || return
 	echo '== simulator'
-	for kind in 0 1 2 3 4; do
+	for kind in 0 1 2 3 4 5 6; do
 		if run_child timeout 300 "$scratch/release/tests/sim/sim" --kind $kind --count 10000 --jobs 2 >"$scratch/sim.log" 2>&1; then
 			passed=$((passed + 1))
 		else
@@ -89,6 +90,21 @@ run_simulator() {
 			failed=$((failed + 1))
 		fi
 	done
+}
+
+# Each mistake that is put into the state machine must be found; a line of mutants.sh is a test.
+run_mutants() {
+	echo '== mutants'
+	run_child timeout 400 sh "$top/tests/sim/mutants.sh" >"$scratch/mutants.log" 2>&1 || { cat "$scratch/mutants.log"; failed=$((failed + 1)); }
+	passed=$((passed + $(grep -c '^found ' "$scratch/mutants.log")))
+}
+
+# Some seconds of each fuzzer; each is a test.
+run_fuzzers() {
+	local log=$scratch/fuzzers.log
+	echo '== fuzzers'
+	run_child timeout 400 "$top/tests/fuzz.sh" --seconds 3 >"$log" 2>&1 || { tail -n 60 "$log"; failed=$((failed + 1)); }
+	passed=$((passed + $(grep -c '^[a-z].* ok$' "$log")))
 }
 
 # run_pytest SECONDS ARGUMENT...: the tests there, counted from pytest's own report.
@@ -126,7 +142,10 @@ run_live_tests() {
 	fi
 	echo '== live tests'
 	run_pytest 840 --ignore "$top/tests/live/faults" "$top/tests/live"
-	[ -n "$expression" ] || run_kills
+	[ -z "$expression" ] || return
+	echo '== faults, one quick test a row'
+	run_pytest 600 -m short "$top/tests/live/faults"
+	run_kills
 }
 
 main() {
@@ -136,6 +155,8 @@ main() {
 	elif step 'making the configure script' "$scratch/source.log" copy_source; then
 		[ -z "$unit" ] || run_unit_tests
 		[ -z "$unit" ] || run_simulator
+		[ -z "$unit" ] || run_mutants
+		[ -z "$unit" ] || run_fuzzers
 		[ -z "$live" ] || run_live_tests
 	fi
 	[ $((passed + failed)) -gt 0 ] || echo 'Nothing was tested.'

@@ -234,6 +234,20 @@ a_ring_without_rows_is_made_anew(void **state)
 }
 
 static void
+a_slot_that_stands_there_twice_is_the_operators_affair(void **state)
+{
+	struct world *w = *state;
+	begin(w, "ab");
+	lease(w);
+	own(w);
+	struct ledger_row rows[2] = { { .slot = 3, .epoch = look(w).epoch, .dead = "" }, { .slot = 3, .epoch = look(w).epoch, .dead = "" } };
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_RING_READ, &(struct answer){ .rows = rows, .n_rows = 2 });
+	assert_told(w, "has lost its primary key");
+	assert_int_equal(look(w).block, BLOCK_SETUP);
+}
+
+static void
 a_slot_that_sql_lacks_is_not_written(void **state)
 {
 	struct world *w = *state;
@@ -459,6 +473,7 @@ main(void)
 		STORY(strange_dead_text_does_not_stop_it),
 		STORY(clears_what_another_generation_left),
 		STORY(a_ring_without_rows_is_made_anew),
+		STORY(a_slot_that_stands_there_twice_is_the_operators_affair),
 		STORY(a_slot_that_sql_lacks_is_not_written),
 		STORY(an_absurd_epoch_is_the_operators_affair),
 		STORY(a_ledger_without_its_key_is_the_operators_affair),
