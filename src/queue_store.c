@@ -276,6 +276,17 @@ block_for(struct queue *q, const struct db_error *e, const char *doing)
 	}
 }
 
+/* The server takes one order not, nobody knows why. What it says may quote the order (a trigger's own error does), and orders are not logged. */
+static void
+block_for_order(struct queue *q, const struct db_error *e)
+{
+	if (e->class == DB_UNKNOWN)
+		queue_set_block(q, BLOCK_RETRY, "cannot store one order, which is kept: the server refuses it with the code %s; what it says may quote the order, "
+		    "see its own log", e->code[0] ? e->code : "(none)");
+	else
+		block_for(q, e, "store one order, which is kept,");
+}
+
 /* Was it SQL that failed? Then what SQL takes ends it. */
 static bool
 is_blocked_by_sql(const struct queue *q)
@@ -429,7 +440,7 @@ store_failed(struct queue *q, const struct task *t)
 		if (w->attempts >= ATTEMPTS_BEFORE_SPLIT && w->count > 1)
 			halve(q, w);
 		else if (w->attempts >= ATTEMPTS_BEFORE_SPLIT)
-			block_for(q, e, "store one order, which is kept,");
+			block_for_order(q, e);
 		again(q, w);
 		break;
 	default:

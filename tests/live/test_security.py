@@ -284,6 +284,26 @@ def test_payloads_are_not_logged(db, redis_server, redis_client, sluice):
     assert MARKER not in daemon.log + daemon.get("/stats")[1] + daemon.get("/")[1]
 
 
+def test_a_triggers_own_words_are_not_logged(db, redis_server, redis_client, sluice):
+    """An error with a code that nobody knows: the order is kept, the queue says the code, and not what the trigger says of the order."""
+    make_table(db)
+    if db.driver == "postgresql":
+        db.user_execute("CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN "
+                        "RAISE 'no %', NEW USING ERRCODE = 'XX999'; RETURN NEW; END$$")
+        db.user_execute("CREATE TRIGGER look BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION look()")
+    else:
+        db.user_execute("CREATE TRIGGER look BEFORE INSERT ON orders FOR EACH ROW BEGIN DECLARE words varchar(120) DEFAULT CONCAT('no ', NEW.customer); "
+                        "SIGNAL SQLSTATE 'XX999' SET MYSQL_ERRNO = 9999, MESSAGE_TEXT = words; END")
+    code = "XX999" if db.driver == "postgresql" else "9999"
+    redis_client.lpush("orders", f'{{"id":1,"customer":"{MARKER}","total":1.00}}')
+    daemon = sluice(queue_config(redis_server, db, sluice={"log_level": "debug"}, queue={"retry_backoff_ms": 10}))
+    wait_until(lambda: f"with the code {code}" in daemon.log, 20, "that the queue says the code")
+    assert MARKER not in everything_said(daemon)
+    db.user_execute("DROP TRIGGER look ON orders" if db.driver == "postgresql" else "DROP TRIGGER look")
+    wait_drained(redis_client)
+    assert db.value("SELECT count(*) FROM orders") == 1
+
+
 EVIL_TEXT = "evil\x1b]0;title\x07 \x1b[31m\x7f\u009b31m\u0085 \u2028 ok"
 
 
