@@ -230,9 +230,9 @@ pass(struct world *w, uint64_t ms)
 static void
 is_answered(struct world *w, char question)
 {
-	char *at = strchr(w->waits_for, question);
-	assert_non_null(at);
-	memmove(at, at + 1, strlen(at));
+	size_t at = strcspn(w->waits_for, (char[]){ question, '\0' });
+	assert_int_equal(w->waits_for[at], question);
+	memmove(w->waits_for + at, w->waits_for + at + 1, strlen(w->waits_for + at));
 }
 
 /* The list shows what it has. */
