@@ -1,4 +1,4 @@
-/* sluice show: the configuration from the file, everything else from the daemon's stats port. */
+/* sluice show: the configuration from the file, everything else from the daemon, by its stats port, or by its admin socket where it has none. */
 #include "commands.h"
 
 #include <getopt.h>
@@ -63,31 +63,39 @@ print_member(struct buf *text, const char *member)
 	return found;
 }
 
+/* Appends a page of the stats port. */
 static int
-show_view(const struct config *config, const struct view *view, bool json)
+ask_port(const char *listen, const struct view *view, bool json, struct buf *body)
 {
-	const char *listen = config->stats.listen;
-	struct buf page = BUF_INIT, body = BUF_INIT;
-	if (listen == NULL) {
-		fputs("sluice show: the daemon has no stats port to ask: set `listen` in [stats] and restart it\n", stderr);
-		return EX_CONFIG;
-	}
+	struct buf page = BUF_INIT;
 	if (json)
 		buf_adds(&page, "/stats");
 	else
 		buf_addf(&page, "/?table=%s", view->name);
-	int answered = httpd_get(listen, buf_cstr(&page), &body), status = EX_OK;
-	if (answered == 0) {
+	int answered = httpd_get(listen, buf_cstr(&page), body);
+	buf_free(&page);
+	if (answered == 200)
+		return EX_OK;
+	if (answered == 0)
 		fprintf(stderr, "sluice show: nobody answers at %s: does `sluice run` run here, with this `listen`?\n", listen);
-		status = EX_UNAVAILABLE;
-	} else if (answered != 200 || (json && view->member != NULL && !print_member(&body, view->member))) {
+	else
 		fprintf(stderr, "sluice show: %s gives an answer that is not sluice's (status %d): does another version, or program, listen there?\n",
 		    listen, answered);
-		status = EX_UNAVAILABLE;
-	} else if (!json || view->member == NULL) {
+	return EX_UNAVAILABLE;
+}
+
+static int
+show_view(const struct config *config, const struct view *view, bool json)
+{
+	const char *listen = config->stats.listen;
+	struct buf body = BUF_INIT;
+	int status = listen != NULL ? ask_port(listen, view, json, &body) : command_ask_daemon(config, "show", json ? "json" : view->name, &body);
+	if (status == EX_OK && (!json || view->member == NULL)) {
 		print(body.data, body.len);
+	} else if (status == EX_OK && !print_member(&body, view->member)) {
+		fputs("sluice show: the answer is not sluice's: does another version, or program, answer?\n", stderr);
+		status = EX_UNAVAILABLE;
 	}
-	buf_free(&page);
 	buf_free(&body);
 	return status;
 }

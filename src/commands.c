@@ -7,9 +7,13 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "admin.h"
 #include "arena.h"
 #include "buf.h"
+#include "config.h"
 #include "nearest.h"
+
+#define WORD_BYTES 200 /* longer than any name can be */
 
 int
 command_usage(const char *command, const char *fmt, ...)
@@ -86,4 +90,21 @@ command_redis_status(enum redis_class class)
 {
 	ASSERT(class != REDIS_OK);
 	return class == REDIS_SETUP ? EX_CONFIG : EX_UNAVAILABLE;
+}
+
+int
+command_ask_daemon(const struct config *config, const char *command, const char *word, struct buf *answer)
+{
+	const char *path = config->stats.admin_socket;
+	ASSERT(answer->len == 0);
+	if (path == NULL) {
+		fprintf(stderr, "sluice %s: the daemon has no admin socket to ask: set `admin_socket` in [stats] and restart it\n", command);
+		return EX_CONFIG;
+	}
+	if (word != NULL && (strlen(word) > WORD_BYTES || strpbrk(word, " \t\r\n") != NULL))
+		return command_usage(command, "a name has no blanks in it, and at most %d bytes", WORD_BYTES);
+	int status = admin_ask(path, command, word, answer);
+	if (status != EX_OK)
+		fprintf(stderr, "sluice %s: %s", command, buf_cstr(answer));
+	return status;
 }

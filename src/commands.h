@@ -9,6 +9,7 @@
 #include "redis.h"
 
 struct arena;
+struct buf;
 struct config;
 struct option;
 struct redis_config;
@@ -25,6 +26,8 @@ command_fn cmd_init;
 command_fn cmd_show;
 /* sluice dead list|show|retry|drop QUEUE */
 command_fn cmd_dead;
+/* sluice pause, resume, accept, skip, reconnect, reload, loglevel */
+command_fn cmd_control;
 /* sluice run */
 command_fn cmd_run;
 
@@ -48,5 +51,9 @@ void command_ask_redis(const struct redis_config *redis, int argc, const char *c
 void command_answer_free(struct command_answer *answer);
 /* The exit status that an error of Redis means: EX_UNAVAILABLE, or EX_CONFIG where an operator must act. */
 int command_redis_status(enum redis_class class);
+
+/* Has the running daemon carry out a command of its admin socket (control.h), `word` NULL or what follows it; its answer goes into the empty buffer.
+ * Returns the exit status; other than EX_OK: it was said on stderr why. */
+int command_ask_daemon(const struct config *config, const char *command, const char *word, struct buf *answer) MUST_CHECK;
 
 #endif

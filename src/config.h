@@ -17,6 +17,9 @@ enum unknown_field { UNKNOWN_IGNORE, UNKNOWN_REJECT };
 enum mode { MODE_INSERT, MODE_IGNORE, MODE_UPSERT };
 enum on_off { SWITCH_ON, SWITCH_OFF };
 
+/* What a reload has to do to apply a changed option; see options.def. A weightier one includes the lighter. */
+enum config_change { CHANGE_NONE, CHANGE_LIVE, CHANGE_RECYCLE, CHANGE_ANEW, CHANGE_RESTART };
+
 #define OPTION_FIELD_STRING(key) char *key
 #define OPTION_FIELD_UINT(key) unsigned key
 #define OPTION_FIELD_SIZE(key) size_t key
@@ -43,6 +46,7 @@ struct redis_config {
 struct stats_config {
 #define STATS_OPTION(key, type, def, limits, unit, reload, help) OPTION_FIELD(key, type)
 #include "options.def"
+	bool admin_socket_given; /* the file names it: somebody counts on it */
 };
 
 struct database_config {
@@ -95,5 +99,21 @@ void config_free(struct config **ref);
 void config_sample(struct buf *out);
 /* Appends every key in force as `section.key = value` lines, or as one JSON object; passwords never. */
 void config_show(const struct config *config, bool json, struct buf *out);
+
+/* For a reload: what differs between two configurations, or two sections of one name. Each returns the weightiest change, and appends one line a
+ * difference to `report`, if that is not NULL: "queue orders: batch_rows 1000 -> 500". Passwords are compared, never shown. */
+enum config_change config_compare(const struct config *from, const struct config *to, struct buf *report);
+/* As above. */
+enum config_change config_compare_redis(const struct redis_config *from, const struct redis_config *to, struct buf *report);
+/* As above. */
+enum config_change config_compare_database(const struct database_config *from, const struct database_config *to, struct buf *report);
+/* As above. */
+enum config_change config_compare_queue(const struct queue_config *from, const struct queue_config *to, struct buf *report);
+/* Gives `to` what `from` has for every option that takes a restart. */
+void config_keep(struct config *to, const struct config *from);
+/* The section of that name, or NULL. */
+const struct database_config *config_database(const struct config *config, const char *name);
+/* As above. */
+const struct queue_config *config_queue(const struct config *config, const char *name);
 
 #endif

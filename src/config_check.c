@@ -180,13 +180,14 @@ check_redis(struct draft *draft)
 static void
 check_stats(struct draft *draft)
 {
-	const struct stats_config *stats = &draft->config->stats;
+	struct stats_config *stats = &draft->config->stats;
 	const struct section *section = &draft->sections[SECTION_STATS];
 	struct buf why = BUF_INIT;
 	if (stats->listen != NULL && !listen_address_ok(stats->listen, &why))
 		buf_addf(key_error(draft, section, STATS_listen), "\"%s\": %s\n", stats->listen, buf_cstr(&why));
 	if (stats->admin_socket != NULL && strlen(stats->admin_socket) >= sizeof((struct sockaddr_un *)NULL)->sun_path)
 		buf_adds(key_error(draft, section, STATS_admin_socket), "the path is too long for a socket\n");
+	stats->admin_socket_given = section->lines[STATS_admin_socket] != 0;
 	buf_free(&why);
 }
 

@@ -11,9 +11,7 @@
 #include "nearest.h"
 
 #define ROW(section, config, key, type, def, limits, unit, reload, help) \
-	{ section, #key, OPTION_##type, def, limits, unit, RELOAD_##reload, help, offsetof(struct config, key) },
-#define RELOAD_LIVE false
-#define RELOAD_RESTART true
+	{ section, #key, OPTION_##type, def, limits, unit, CHANGE_##reload, help, offsetof(struct config, key) },
 #define CHOICE_SIZE 32 /* bytes of the longest "a" in "a|b|c", with its NUL */
 #define CHOICES_MAX 8
 

@@ -6,6 +6,7 @@
  *   config_check.c    a draft's values held against each other, the host and its files
  *   config.c          the whole of it in a row, and the end of a configuration
  *   config_show.c     back to text: the values in force, the sample file
+ *   config_diff.c     what differs between two configurations
  */
 #ifndef SLUICE_CONFIG_PRIVATE_H
 #define SLUICE_CONFIG_PRIVATE_H
@@ -40,7 +41,7 @@ struct option {
 	const char *def;       /* as it would be written; NULL: none */
 	const char *limits;    /* see options.def */
 	const char *unit;      /* "" : none */
-	bool restart;          /* a reload does not apply it */
+	enum config_change change; /* what a reload has to do to apply it */
 	const char *help;
 	size_t offset;         /* of the field in its section's struct */
 };

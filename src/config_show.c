@@ -170,7 +170,7 @@ sample_option(struct buf *out, enum option_id id)
 		buf_adds(&help, "required; ");
 	if (option->type != OPTION_STRING)
 		buf_addf(&help, "%s%s%s; ", option->limits, *option->unit == '\0' ? "" : " ", option->unit);
-	buf_addf(&help, "%s%s", option->help, option->restart ? " [R]" : "");
+	buf_addf(&help, "%s%s", option->help, option->change == CHANGE_RESTART ? " [R]" : "");
 	sample_comment(out, start, buf_cstr(&help));
 	buf_free(&help);
 }

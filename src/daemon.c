@@ -13,30 +13,29 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "admin.h"
+#include "buf.h"
 #include "clock.h"
 #include "config.h"
-#include "encode.h"
+#include "crew.h"
 #include "httpd.h"
 #include "log.h"
 #include "notify.h"
-#include "pool.h"
 #include "worker.h"
 
 #define SIGNALS 5
 #define STOP_CHECK_MS 20
-#define LEASES_IDLE 3 /* a stopped owner's open transaction ends after so many leases */
 
 struct daemon {
-	const struct config *config;     /* borrowed */
+	const char *file;                /* the configuration's; borrowed */
 	struct event_base *base;         /* owned, as all below */
 	struct event *signals[SIGNALS];
 	struct event *stop_check;        /* while stopping: is everything at rest? */
-	struct worker_context context;   /* handed to the workers */
 	char owner[320];                 /* "instance boot" */
-	struct pool **pools;             /* one a database */
-	struct worker **workers;         /* one a queue */
+	struct crew *crew;               /* pools and workers */
 	struct httpd *httpd;             /* NULL: none wanted */
-	struct daemon_view view;         /* for the stats */
+	struct admin *admin;             /* NULL: none wanted, or it cannot be had */
+	struct daemon_view view;         /* for the stats; its config is the one in force */
 	bool stopping;                   /* a first SIGTERM came */
 	uint64_t stop_by_ms;             /* then it goes, whatever is in flight */
 };
@@ -72,9 +71,7 @@ on_stop_check(evutil_socket_t fd, short what, void *arg)
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	size_t left = 0;
-	for (size_t i = 0; i < d->config->n_queues; i++)
-		left += !worker_is_stopped(d->workers[i]);
+	size_t left = crew_at_work(d->crew);
 	if (left == 0) {
 		event_base_loopbreak(d->base);
 	} else if (clock_ms() >= d->stop_by_ms) {
@@ -96,10 +93,79 @@ stop(struct daemon *d)
 	log_info(NULL, "stopping: finishing what is in flight");
 	notify_manager("STOPPING=1");
 	d->stopping = true;
-	d->stop_by_ms = clock_ms() + (uint64_t)d->config->drain_timeout * 1000;
-	for (size_t i = 0; i < d->config->n_queues; i++)
-		worker_stop(d->workers[i]);
+	d->stop_by_ms = clock_ms() + (uint64_t)d->view.config->drain_timeout * 1000;
+	crew_stop(d->crew);
 	event_add(d->stop_check, &(struct timeval){ 0, 0 });
+}
+
+/* -- another configuration */
+
+/* Each line of a text is a line of the log. */
+static void
+log_lines(enum log_level level, const char *text)
+{
+	for (size_t n; *text != '\0'; text += n + (text[n] == '\n')) {
+		n = strcspn(text, "\n");
+		log_line(level, "reload", "%.*s", (int)n, text);
+	}
+}
+
+/* The configuration as the file has it now, if it can be followed; else NULL, and the report says why. */
+static struct config *
+read_again(const struct daemon *d, struct buf *report)
+{
+	struct config *config = config_read(d->file, report);
+	if (config == NULL)
+		return NULL;
+	if (config_compare(d->view.config, config, report) == CHANGE_NONE)
+		buf_adds(report, "nothing has changed\n");
+	config_keep(config, d->view.config);
+	return config;
+}
+
+static void
+follow(struct daemon *d, struct config *config)
+{
+	d->view.configured_us = (uint64_t)clock_wall_us();
+	log_setup((enum log_level)config->log_level, (enum log_format)config->log_format, config->instance);
+	if (config_compare(d->view.config, config, NULL) == CHANGE_NONE)
+		config_free(&config);
+	else
+		crew_follow(d->crew, config);
+}
+
+bool
+daemon_reload(struct daemon *d, struct buf *report)
+{
+	char reloading[60];
+	if (d->stopping) {
+		buf_adds(report, "refused: the daemon is stopping\n");
+		return false;
+	}
+	snprintf(reloading, sizeof reloading, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_us());
+	notify_manager(reloading);
+	struct buf lines = BUF_INIT;
+	struct config *config = read_again(d, &lines);
+	d->view.reload_ok = config != NULL;
+	if (config == NULL)
+		buf_adds(&lines, "refused: the configuration in force stays as it is\n");
+	log_lines(config == NULL ? LOG_LEVEL_ERROR : LOG_LEVEL_INFO, buf_cstr(&lines));
+	if (config != NULL)
+		follow(d, config);
+	buf_add(report, lines.data, lines.len);
+	buf_free(&lines);
+	notify_manager("READY=1");
+	return d->view.reload_ok;
+}
+
+/* -- signals */
+
+static void
+reload_by_signal(struct daemon *d)
+{
+	struct buf report = BUF_INIT; /* it stands in the log */
+	daemon_reload(d, &report);
+	buf_free(&report);
 }
 
 static void
@@ -112,54 +178,54 @@ on_signal(evutil_socket_t number, short what, void *arg)
 		return;
 	}
 	if (number == SIGHUP) {
-		log_warning(NULL, "SIGHUP: this version cannot reload; restart it to apply a changed configuration");
+		reload_by_signal(d);
 		return;
 	}
-	for (size_t i = 0; i < d->config->n_queues; i++) {
+	for (size_t i = 0; i < d->view.n_workers; i++) {
 		if (number == SIGUSR1)
-			worker_pause(d->workers[i]);
+			worker_pause(d->view.workers[i]);
 		else
-			worker_resume(d->workers[i]);
+			worker_resume(d->view.workers[i]);
 	}
 }
 
 /* -- starting */
 
-static struct pool *
-pool_of(const struct daemon *d, const struct queue_config *queue)
+/* False: there is no admin socket where the file names one. At the default place it may be missing: not everybody has that directory. */
+static bool
+open_admin(struct daemon *d)
 {
-	size_t i = (size_t)(queue->target - d->config->databases);
-	ASSERT(i < d->config->n_databases);
-	return d->pools[i];
+	const struct stats_config *stats = &d->view.config->stats;
+	struct buf why = BUF_INIT;
+	if (stats->admin_socket == NULL || (d->admin = admin_new(d->base, stats->admin_socket, d, &d->view, &why)) != NULL)
+		return true;
+	if (stats->admin_socket_given)
+		log_error("admin socket", "%s", buf_cstr(&why));
+	else
+		log_warning("admin socket", "%s: going on without `sluice pause` and its like; name another `admin_socket` in [stats]", buf_cstr(&why));
+	buf_free(&why);
+	return !stats->admin_socket_given;
 }
 
-static void
-open_all(struct daemon *d)
+/* False: a place where it should listen cannot be had, which was logged. */
+static bool
+open_ports(struct daemon *d)
 {
-	const struct config *c = d->config;
-	d->pools = xcalloc(c->n_databases, sizeof(struct pool *));
-	d->workers = xcalloc(c->n_queues, sizeof(struct worker *));
-	for (size_t i = 0; i < c->n_databases; i++)
-		d->pools[i] = pool_new(d->base, &c->databases[i], LEASES_IDLE * c->lease_ttl);
-	for (size_t i = 0; i < c->n_queues; i++)
-		d->workers[i] = worker_new(&d->context, &c->queues[i], pool_of(d, &c->queues[i]));
-	d->view = (struct daemon_view){ c, d->pools, c->n_databases, d->workers, c->n_queues, (uint64_t)clock_wall_us() };
+	const char *listen = d->view.config->stats.listen;
+	if (listen != NULL && (d->httpd = httpd_new(d->base, listen, &d->view)) == NULL)
+		return false;
+	return open_admin(d);
 }
 
 static void
 close_all(struct daemon *d)
 {
+	admin_free(&d->admin);
 	httpd_free(&d->httpd);
-	for (size_t i = 0; i < d->config->n_queues; i++)
-		worker_free(&d->workers[i]);
-	for (size_t i = 0; i < d->config->n_databases; i++)
-		pool_free(&d->pools[i]);
-	free(d->workers);
-	free(d->pools);
+	crew_free(&d->crew);
 	for (size_t i = 0; i < SIGNALS; i++)
 		event_free(d->signals[i]);
 	event_free(d->stop_check);
-	encoder_free(&d->context.encoder);
 	event_base_free(d->base);
 }
 
@@ -178,7 +244,8 @@ listen_to_signals(struct daemon *d)
 int
 daemon_run(const struct config *config)
 {
-	struct daemon d = { .config = config };
+	uint64_t now = (uint64_t)clock_wall_us();
+	struct daemon d = { .file = config->files[0], .view = { .started_us = now, .configured_us = now, .reload_ok = true } };
 	uint64_t boot;
 	event_set_mem_functions(xmalloc, xrealloc, free); /* or an event that could not be added would be waited for in vain */
 	log_setup((enum log_level)config->log_level, (enum log_format)config->log_format, config->instance);
@@ -191,11 +258,10 @@ daemon_run(const struct config *config)
 	snprintf(d.owner, sizeof d.owner, "%s %016llx", config->instance, (unsigned long long)boot);
 	d.base = event_base_new();
 	ASSERT(d.base != NULL);
-	d.context = (struct worker_context){ d.base, config, encoder_new(), d.owner };
 	listen_to_signals(&d);
-	open_all(&d);
+	d.crew = crew_new(d.base, config, d.owner, &d.view);
 	int status = EX_OK;
-	if (config->stats.listen != NULL && (d.httpd = httpd_new(d.base, config->stats.listen, &d.view)) == NULL) {
+	if (!open_ports(&d)) {
 		status = EX_CONFIG;
 	} else {
 		log_info(NULL, "sluice runs as instance %s: %zu queues, %zu databases", config->instance, config->n_queues, config->n_databases);

@@ -78,6 +78,8 @@ struct db_ops {
 	void (*copy)(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg);
 	/* Closes at once, whatever is under way; no callback comes any more. Nulls the caller's pointer. Safe inside a callback. */
 	void (*close)(struct db_conn **conn);
+	/* The same database in a newer configuration. Only for an open connection: one that is being opened still uses the former. */
+	void (*configure)(struct db_conn *conn, const struct database_config *config);
 	/* The server's own number of this connection (backend pid, connection id), for the stats page; 0 until opened. */
 	uint64_t (*server_id)(const struct db_conn *conn);
 	/* The largest statement the server takes, in bytes (max_allowed_packet); SIZE_MAX where there is no limit. 0 until opened. */

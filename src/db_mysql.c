@@ -507,6 +507,13 @@ mysql_conn_close(struct db_conn **place)
 	free(conn);
 }
 
+static void
+mysql_conn_configure(struct db_conn *conn, const struct database_config *config)
+{
+	ASSERT(conn->opened);
+	conn->config = config;
+}
+
 static uint64_t
 mysql_conn_server_id(const struct db_conn *conn)
 {
@@ -554,6 +561,7 @@ const struct db_ops db_mysql = {
 	.query = mysql_conn_query,
 	.copy = NULL,
 	.close = mysql_conn_close,
+	.configure = mysql_conn_configure,
 	.server_id = mysql_conn_server_id,
 	.statement_max = mysql_conn_statement_max,
 	.server_version = mysql_conn_server_version,

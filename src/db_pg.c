@@ -569,6 +569,13 @@ pg_close(struct db_conn **place)
 	free(conn);
 }
 
+static void
+pg_configure(struct db_conn *conn, const struct database_config *config)
+{
+	ASSERT(conn->opened);
+	conn->config = config;
+}
+
 static uint64_t
 pg_server_id(const struct db_conn *conn)
 {
@@ -620,6 +627,7 @@ const struct db_ops db_postgresql = {
 	.query = pg_query,
 	.copy = pg_copy,
 	.close = pg_close,
+	.configure = pg_configure,
 	.server_id = pg_server_id,
 	.statement_max = pg_statement_max,
 	.server_version = pg_server_version,

@@ -54,6 +54,18 @@ log_setup(enum log_level level, enum log_format format, const char *instance)
 	snprintf(settings.instance, sizeof settings.instance, "%s", instance == NULL ? "" : instance);
 }
 
+bool
+log_set_level(const char *name)
+{
+	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+		if (strcmp(levels[i].name, name) == 0) {
+			settings.level = (enum log_level)i;
+			return true;
+		}
+	}
+	return false;
+}
+
 int
 log_enabled(enum log_level level)
 {

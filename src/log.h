@@ -3,6 +3,8 @@
 #ifndef SLUICE_LOG_H
 #define SLUICE_LOG_H
 
+#include <stdbool.h>
+
 #include "check.h"
 
 /* In the order of the choices of `log_level`. */
@@ -13,6 +15,8 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* What is logged from now on, and how. `instance` goes into JSON lines; the string is copied. */
 void log_setup(enum log_level level, enum log_format format, const char *instance);
+/* "error" ... "debug", from now on. False: there is no such level, nothing has changed. */
+bool log_set_level(const char *name) MUST_CHECK;
 /* One line, printf style, no newline in fmt. `subject` may be NULL. Under journald (JOURNAL_STREAM set) lines carry <N> priorities. */
 void log_line(enum log_level level, const char *subject, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Is this level logged at all? To spare the work of preparing a line. */

@@ -46,9 +46,36 @@ static const struct command {
 	    "  sluice init --print | less\n" },
 	{ "show", cmd_show, "show queues, pools, connections, counters, dead letters or the configuration",
 	    " queues|pools|connections|stats|dead|config [--json]",
-	    "Asks the running daemon by its stats port (`listen` in [stats]); `config` only reads the file. No passwords are shown.\n\n"
+	    "Asks the running daemon by its stats port (`listen` in [stats]), or where it has none by its admin socket; `config` only reads the file.\n"
+	    "No passwords are shown.\n\n"
 	    "  --json  as JSON\n\n"
 	    "  sluice show queues\n" },
+	{ "pause", cmd_control, "start nothing new", " [QUEUE]",
+	    "The daemon finishes what is in flight and then takes nothing from the queue; without QUEUE from all queues. The orders stay in their list.\n"
+	    "It lasts until sluice resume, or until the daemon is started anew.\n\n"
+	    "  sluice pause orders\n" },
+	{ "resume", cmd_control, "go on after a pause, or try again now", " [QUEUE]",
+	    "Ends a pause. A queue that waits because of an error tries again at once. Without QUEUE: all queues.\n\n"
+	    "  sluice resume orders\n" },
+	{ "accept", cmd_control, "after Redis fell back too far: store what is in doubt", " QUEUE",
+	    "When Redis comes back from a copy that is older than what the ledger remembers, some of the orders that wait may have been stored before.\n"
+	    "The queue stops then, and says how many they are. This stores them, perhaps a second time: nothing is lost.\n\n"
+	    "  sluice accept orders\n" },
+	{ "skip", cmd_control, "after Redis fell back too far: make dead letters of what is in doubt", " QUEUE",
+	    "As sluice accept, but those orders become dead letters: nothing comes twice, and nothing is lost as long as you look through them.\n"
+	    "sluice dead show, retry and drop deal with them one by one, or all at once.\n\n"
+	    "  sluice skip orders && sluice dead list orders\n" },
+	{ "reconnect", cmd_control, "open all connections to a database anew", " [DATABASE]",
+	    "Connections that rest are opened anew at once, the others when their batch is done; without DATABASE those of all databases. After a\n"
+	    "failover, or a change of a role's settings, for instance. There is never one connection more than pool_size.\n\n"
+	    "  sluice reconnect shop\n" },
+	{ "reload", cmd_control, "read the configuration again", "",
+	    "All or nothing: when anything in it is wrong, the old one stays in force. Says what has changed, and what takes a restart. Exit status: 78\n"
+	    "nothing was changed. SIGHUP does the same.\n\n"
+	    "  sluice reload\n" },
+	{ "loglevel", cmd_control, "log more, or less", " error|warning|info|debug",
+	    "Until the daemon reads its configuration again.\n\n"
+	    "  sluice loglevel debug\n" },
 	{ "dead", cmd_dead, "list, show, retry or drop dead letters",
 	    " list QUEUE [--json]\n       sluice [-c FILE] dead show|retry|drop QUEUE [INDEX|--all] [--yes]",
 	    "  list   index, position, time and reason of each; not the payload\n"
@@ -88,7 +115,7 @@ print_help(void)
 	printf("usage: sluice [-c FILE] COMMAND [ARGUMENT]...\n"
 	       "Drains Redis lists into PostgreSQL, MySQL or MariaDB tables, exactly once.\n\n");
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		printf("  %-6s  %s\n", commands[i].name, commands[i].summary);
+		printf("  %-9s  %s\n", commands[i].name, commands[i].summary);
 	printf("\n  -c, --config FILE  the configuration, default " DEFAULT_FILE "\n"
 	       "  -h, --help         this text; sluice COMMAND --help explains a command\n"
 	       "  -V, --version      the version\n");

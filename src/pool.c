@@ -19,8 +19,9 @@ struct pool {
 	const struct database_config *config; /* borrowed */
 	const struct db_ops *driver;          /* of config->driver */
 	unsigned idle_transaction_s;          /* for db_ops.open */
-	struct session *sessions;             /* config->pool_size of them; owned */
-	unsigned size;                        /* of the array */
+	struct session **sessions;            /* n_sessions of them; owned */
+	unsigned n_sessions;                  /* as many as should be, and those lent ones that became too many */
+	unsigned size;                        /* as many as should be: config->pool_size */
 	struct list states[STATES];           /* every session is on the list of its state */
 	unsigned counts[STATES];              /* lengths of these lists */
 	struct list clients;                  /* struct pool_client */
@@ -61,17 +62,80 @@ wake_in(struct pool *p, uint64_t ms)
 	event_add(p->pump, &tv);
 }
 
-/* Closes it; it is opened anew after a moment. */
+/* Closes its connection; none is opened for a moment. */
 static void
-session_close(struct session *s, uint64_t pause_ms)
+session_disconnect(struct session *s, uint64_t pause_ms)
 {
 	struct pool *p = s->pool;
 	p->driver->close(&s->conn);
-	session_set_state(s, SESSION_CLOSED);
 	uint64_t at = clock_ms() + pause_ms;
 	if (at > p->open_at_ms)
 		p->open_at_ms = at;
 	wake_in(p, 0);
+}
+
+/* Closes it; it is opened anew after a moment. */
+static void
+session_close(struct session *s, uint64_t pause_ms)
+{
+	session_disconnect(s, pause_ms);
+	session_set_state(s, SESSION_CLOSED);
+}
+
+static void
+session_free(struct session *s)
+{
+	if (s->conn != NULL)
+		s->pool->driver->close(&s->conn);
+	buf_free(&s->sql);
+	batch_free(&s->batch);
+	free(s);
+}
+
+/* -- how many */
+
+static void
+add_session(struct pool *p)
+{
+	struct session *s = xcalloc(1, sizeof *s);
+	s->pool = p;
+	s->since_ms = clock_ms();
+	list_append(&p->states[SESSION_CLOSED], &s->node);
+	p->counts[SESSION_CLOSED]++;
+	p->sessions = xrealloc(p->sessions, (p->n_sessions + 1) * sizeof(struct session *));
+	p->sessions[p->n_sessions++] = s;
+}
+
+/* It has become one too many. */
+static void
+drop_session(struct session *s)
+{
+	struct pool *p = s->pool;
+	ASSERT(s->client == NULL && p->n_sessions > p->size && p->counts[s->state] > 0);
+	if (s->conn != NULL)
+		session_disconnect(s, RECYCLE_PAUSE_MS); /* should there be more again in a moment */
+	p->counts[s->state]--;
+	list_remove(&s->node);
+	unsigned i = 0;
+	while (p->sessions[i] != s)
+		i++;
+	p->sessions[i] = p->sessions[--p->n_sessions];
+	session_free(s);
+}
+
+/* Adds what is missing, drops what is too many and not lent. */
+static void
+resize(struct pool *p, unsigned size)
+{
+	static const enum session_state first[] = { SESSION_CLOSED, SESSION_CONNECTING, SESSION_IDLE }; /* to go */
+	p->size = size;
+	while (p->n_sessions < size)
+		add_session(p);
+	for (unsigned i = 0; i < sizeof first / sizeof *first; i++) {
+		while (p->n_sessions > size && !list_empty(&p->states[first[i]]))
+			drop_session(LIST_OWNER(p->states[first[i]].next, struct session, node));
+	}
+	ASSERT(p->n_sessions == size || p->n_sessions == p->counts[SESSION_BUSY]);
 }
 
 /* -- connecting */
@@ -100,12 +164,12 @@ login_pause_ms(const struct pool *p)
 
 /* Lifetimes differ by a quarter, or all connections would be recycled at the same moment. */
 static uint64_t
-recycle_at(const struct pool *p, const struct session *s)
+recycle_at(const struct pool *p)
 {
 	if (p->config->server_lifetime == 0)
 		return UINT64_MAX;
-	uint64_t life = (uint64_t)p->config->server_lifetime * 1000, i = (uint64_t)(s - p->sessions);
-	return clock_ms() + life - life / 4 * i / p->size;
+	uint64_t life = (uint64_t)p->config->server_lifetime * 1000;
+	return clock_ms() + life - (uint64_t)random() % (life / 4 + 1);
 }
 
 static void
@@ -124,7 +188,7 @@ on_opened(void *arg, const struct db_error *error)
 		log_info(p->subject, "connected again");
 	p->failures = 0;
 	p->why[0] = '\0';
-	s->recycle_ms = recycle_at(p, s);
+	s->recycle_ms = recycle_at(p);
 	session_set_state(s, SESSION_IDLE);
 	if (p->counts[SESSION_CLOSED] + p->counts[SESSION_CONNECTING] == 0)
 		log_info(p->subject, "%u of %u connections ready, %s", p->size, p->size, p->driver->server_version(s->conn));
@@ -165,8 +229,8 @@ static void
 recycle(struct pool *p)
 {
 	uint64_t now = clock_ms(), next = UINT64_MAX;
-	for (unsigned i = 0; i < p->size; i++) {
-		struct session *s = &p->sessions[i];
+	for (unsigned i = 0; i < p->n_sessions; i++) {
+		struct session *s = p->sessions[i];
 		if (s->state == SESSION_IDLE && now >= s->recycle_ms && p->counts[SESSION_CLOSED] + p->counts[SESSION_CONNECTING] == 0) {
 			log_debug(p->subject, "recycling connection %llu", (unsigned long long)p->driver->server_id(s->conn));
 			session_close(s, RECYCLE_PAUSE_MS);
@@ -267,14 +331,13 @@ pool_give_back(struct session *s, bool lost)
 	c->held--;
 	s->client = NULL;
 	s->borrower = NULL;
-	if (lost) {
-		p->errors[DB_RECONNECT]++;
+	p->errors[DB_RECONNECT] += lost;
+	if (p->n_sessions > p->size)
+		drop_session(s);
+	else if (lost || s->recycle_ms == 0)
 		session_close(s, RECYCLE_PAUSE_MS);
-	} else {
+	else
 		session_set_state(s, SESSION_IDLE);
-		if (s->recycle_ms == 0)
-			session_close(s, RECYCLE_PAUSE_MS);
-	}
 	event_active(p->pump, EV_TIMEOUT, 0);
 }
 
@@ -288,19 +351,13 @@ pool_new(struct event_base *base, const struct database_config *config, unsigned
 	p->config = config;
 	p->driver = db_driver(config->driver);
 	p->idle_transaction_s = idle_transaction_s;
-	p->size = config->pool_size;
-	p->sessions = xcalloc(p->size, sizeof *p->sessions);
 	snprintf(p->subject, sizeof p->subject, "database %s", config->name);
 	list_init(&p->clients);
 	for (unsigned i = 0; i < STATES; i++)
 		list_init(&p->states[i]);
-	for (unsigned i = 0; i < p->size; i++) {
-		p->sessions[i].pool = p;
-		list_append(&p->states[SESSION_CLOSED], &p->sessions[i].node);
-	}
-	p->counts[SESSION_CLOSED] = p->size;
 	p->pump = event_new(base, -1, 0, on_pump, p);
 	ASSERT(p->pump != NULL);
+	resize(p, config->pool_size);
 	wake_in(p, 0);
 	return p;
 }
@@ -313,13 +370,8 @@ pool_free(struct pool **pool)
 	if (p == NULL)
 		return;
 	event_free(p->pump);
-	for (unsigned i = 0; i < p->size; i++) {
-		struct session *s = &p->sessions[i];
-		if (s->conn != NULL)
-			p->driver->close(&s->conn);
-		buf_free(&s->sql);
-		batch_free(&s->batch);
-	}
+	for (unsigned i = 0; i < p->n_sessions; i++)
+		session_free(p->sessions[i]);
 	free(p->sessions);
 	free(p);
 }
@@ -345,13 +397,62 @@ pool_leave(struct pool_client *c)
 void
 pool_reconnect(struct pool *p)
 {
-	for (unsigned i = 0; i < p->size; i++) {
-		struct session *s = &p->sessions[i];
+	for (unsigned i = 0; i < p->n_sessions; i++) {
+		struct session *s = p->sessions[i];
 		if (s->state == SESSION_IDLE)
 			session_close(s, RECYCLE_PAUSE_MS);
 		else
 			s->recycle_ms = 0;
 	}
+}
+
+/* What a changed section means for one session. */
+static void
+session_configure(struct session *s, enum config_change change, bool lives_otherwise)
+{
+	struct pool *p = s->pool;
+	if (s->state == SESSION_CONNECTING || (s->state == SESSION_IDLE && change == CHANGE_ANEW)) { /* half a login cannot change its words */
+		session_close(s, RECYCLE_PAUSE_MS);
+	} else if (s->state != SESSION_CLOSED) {
+		p->driver->configure(s->conn, p->config);
+		if (change == CHANGE_RECYCLE && s->recycle_ms > clock_ms())
+			s->recycle_ms = clock_ms();
+		else if (lives_otherwise && s->recycle_ms > clock_ms())
+			s->recycle_ms = recycle_at(p);
+	}
+}
+
+void
+pool_configure(struct pool *p, const struct database_config *config, unsigned idle_transaction_s)
+{
+	enum config_change change = config_compare_database(p->config, config, NULL);
+	bool lives_otherwise = p->config->server_lifetime != config->server_lifetime;
+	if (change < CHANGE_RECYCLE && p->idle_transaction_s != idle_transaction_s)
+		change = CHANGE_RECYCLE;
+	ASSERT(change < CHANGE_ANEW || p->counts[SESSION_BUSY] == 0);
+	p->config = config;
+	p->idle_transaction_s = idle_transaction_s;
+	for (unsigned i = 0; i < p->n_sessions; i++)
+		session_configure(p->sessions[i], change, lives_otherwise);
+	p->driver = db_driver(config->driver);
+	if (change >= CHANGE_RECYCLE) { /* what failed may work now: try it soon */
+		p->failures = 0;
+		p->open_at_ms = clock_ms() + RECYCLE_PAUSE_MS;
+	}
+	resize(p, config->pool_size);
+	wake_in(p, 0);
+}
+
+bool
+pool_is_used(const struct pool *p)
+{
+	return !list_empty(&p->clients);
+}
+
+unsigned
+pool_sessions(const struct pool *p)
+{
+	return p->n_sessions;
 }
 
 unsigned
@@ -381,8 +482,8 @@ pool_config(const struct pool *p)
 const struct session *
 pool_session(const struct pool *p, size_t i)
 {
-	ASSERT(i < p->size);
-	return &p->sessions[i];
+	ASSERT(i < p->n_sessions);
+	return p->sessions[i];
 }
 
 const uint64_t *

@@ -1,5 +1,5 @@
-/* The fixed pool of one database: pool_size connections, opened at start and kept warm, never one more. Everything that talks to the database borrows
- * from here: batches, ledger, probes, recovery.
+/* The fixed pool of one database: pool_size connections, opened at start and kept warm, never one more, until a reload changes the number. Everything
+ * that talks to the database borrows from here: batches, ledger, probes, recovery.
  *
  *   CLOSED --> CONNECTING --> IDLE <--> BUSY      state is membership of a list; session_set_state() alone moves
  *      ^           |           |         |
@@ -31,7 +31,7 @@ struct session {
 	struct db_conn *conn;       /* NULL while CLOSED; owned */
 	struct pool_client *client; /* who has it, while BUSY */
 	uint64_t since_ms;          /* in this state since */
-	uint64_t recycle_ms;        /* to be opened anew after this; UINT64_MAX: never */
+	uint64_t recycle_ms;        /* to be opened anew after this, one at a time; 0: as soon as it comes back; UINT64_MAX: never */
 	struct buf sql;             /* the borrower's statement; kept, so that a connection's buffers are allocated once */
 	struct batch batch;         /* the borrower's rows */
 	void *borrower;             /* what it likes */
@@ -67,6 +67,14 @@ void pool_want(struct pool_client *client, unsigned sessions);
 void pool_give_back(struct session *session, bool lost);
 /* Closes idle sessions at once and lent ones when they come back; all are opened anew. */
 void pool_reconnect(struct pool *pool);
+/* The database's section in a newer configuration, which outlives the pool or the next call. With fewer connections than before, idle ones are closed
+ * at once and lent ones when they come back; with another login, all are opened anew, one at a time. Another database or driver closes all of them
+ * at once: none may be lent then. */
+void pool_configure(struct pool *pool, const struct database_config *config, unsigned idle_transaction_s);
+/* Has anybody joined? */
+bool pool_is_used(const struct pool *pool);
+/* How many sessions there are: pool_size, and until they come back those that became too many. */
+unsigned pool_sessions(const struct pool *pool);
 /* What sessions are there in a state. */
 unsigned pool_count(const struct pool *pool, enum session_state state);
 /* Is any connection open? */
@@ -75,7 +83,7 @@ bool pool_is_up(const struct pool *pool);
 const char *pool_why(const struct pool *pool);
 /* The database's section. */
 const struct database_config *pool_config(const struct pool *pool);
-/* The i-th session, i < pool_size, for the stats. */
+/* The i-th session, i < pool_sessions(), for the stats. */
 const struct session *pool_session(const struct pool *pool, size_t i);
 /* Failed attempts and lost connections by enum db_class, 10 of them. */
 const uint64_t *pool_errors(const struct pool *pool);

@@ -86,29 +86,52 @@ queue_clear_block(struct queue *q)
 }
 
 bool
+queue_is_halted(const struct queue *q)
+{
+	return (q->paused && !q->stopping) || (q->block != BLOCK_NONE && q->now < q->block_until);
+}
+
+bool
 queue_is_blocked(const struct queue *q)
 {
-	return q->paused || q->stopping || (q->block != BLOCK_NONE && q->now < q->block_until);
+	return q->stopping || queue_is_halted(q);
 }
 
 /* -- life */
 
-struct queue *
-queue_new(const struct queue_ports *ports, void *world, const struct queue_limits *limits, const char *instance)
+/* What an empty object needs to be a queue in STANDBY. */
+static void
+begin(struct queue *q, const struct queue_limits *limits)
 {
 	ASSERT(limits->sessions > 0 && limits->batch_rows > 0);
 	ASSERT(!limits->ledger || limits->ledger_rows > flow_window_limit(&(struct queue){ .limits = *limits }));
-	struct queue *q = xcalloc(1, sizeof *q);
-	q->ports = ports;
-	q->world = world;
 	q->limits = *limits;
-	q->instance = xstrdup(instance);
-	q->view = 1;
+	q->view++;
 	q->lease_at = q->poll_at = q->measure_at = NEVER;
 	q->average = limits->batch_bytes / 64 + 1; /* the first peek is small: nothing is known of the items yet */
 	list_init(&q->windows);
 	plan_reset(&q->plan);
+}
+
+struct queue *
+queue_new(const struct queue_ports *ports, void *world, const struct queue_limits *limits, const char *instance)
+{
+	struct queue *q = xcalloc(1, sizeof *q);
+	q->ports = ports;
+	q->world = world;
+	q->instance = xstrdup(instance);
+	begin(q, limits);
 	return q;
+}
+
+void
+queue_renew(struct queue *q, uint64_t now, const struct queue_limits *limits)
+{
+	ASSERT(q->state == QUEUE_STOPPED && q->running == 0 && list_empty(&q->windows));
+	free(q->ring);
+	*q = (struct queue){ .ports = q->ports, .world = q->world, .instance = q->instance, .now = now, .view = q->view, .paused = q->paused,
+		.counters = q->counters };
+	begin(q, limits);
 }
 
 /* Lets go of everything that was known of the list. Windows with a task live on until it ends. */
@@ -166,14 +189,31 @@ ask_for_lease(struct queue *q)
 	q->ports->lease(q->world, q->view);
 }
 
+/* What was only read is still in the list, and is let go; but not what stands before a window that was begun: that one can be settled only then. */
+static void
+let_go(struct queue *q)
+{
+	while (!list_empty(&q->windows)) {
+		struct window *w = LIST_OWNER(q->windows.prev, struct window, node);
+		if (w->state != WINDOW_READ)
+			return;
+		window_free(&w);
+	}
+}
+
 /* Is anything left that a stopping queue waits for? */
 static void
 try_to_stop(struct queue *q)
 {
-	if (!q->stopping || q->running > 0 || q->settle.active)
+	if (!q->stopping)
 		return;
+	let_go(q);
+	if (q->running > 0 || q->settle.active)
+		return;
+	bool can_store = q->block <= BLOCK_RETRY && !q->aligning; /* else the ledger tells the next owner what was committed */
 	LIST_EACH(&q->windows, node) {
-		if (LIST_OWNER(node, struct window, node)->state == WINDOW_DOUBT)
+		enum window_state state = LIST_OWNER(node, struct window, node)->state;
+		if (state == WINDOW_DOUBT || (state == WINDOW_READ && can_store))
 			return;
 	}
 	if (q->redis_up && (q->state != QUEUE_STANDBY || q->leasing))
@@ -328,6 +368,7 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 		if (strcmp(q->generation, a->generation) != 0)
 			q->choice = HISTORY_ASK;
 		snprintf(q->generation, sizeof q->generation, "%s", a->generation);
+		q->renewed = q->rewritten;
 		q->rewritten = false;
 		q->settled = a->settled;
 		q->backlog = a->backlog;
@@ -351,6 +392,7 @@ queue_give(struct queue *q, uint64_t now, struct session *session)
 {
 	q->now = now;
 	bool taken = q->state != QUEUE_STOPPED && store_begin(q, session);
+	q->wanted = taken && q->wanted > 0 ? q->wanted - 1 : 0; /* so the pool counts: what is wanted beyond that it must be told anew */
 	pump(q);
 	return taken;
 }
@@ -380,17 +422,26 @@ queue_resume(struct queue *q, uint64_t now)
 }
 
 void
+queue_set_limits(struct queue *q, uint64_t now, const struct queue_limits *limits)
+{
+	ASSERT(limits->sessions > 0 && limits->batch_rows > 0);
+	ASSERT(limits->ledger == q->limits.ledger && limits->ledger_rows == q->limits.ledger_rows);
+	q->now = now;
+	if (limits->rate != q->limits.rate) { /* what was counted by the old one says nothing */
+		q->tokens = limits->rate;
+		q->tokens_at = now;
+	}
+	q->limits = *limits;
+	pump(q);
+}
+
+void
 queue_stop(struct queue *q, uint64_t now)
 {
 	q->now = now;
 	if (q->stopping)
 		return;
 	q->stopping = true;
-	LIST_EACH_SAFE(&q->windows, node, after) { /* what was only read is still in the list */
-		struct window *w = LIST_OWNER(node, struct window, node);
-		if (w->state == WINDOW_READ)
-			window_free(&w);
-	}
 	pump(q);
 }
 
@@ -417,8 +468,7 @@ queue_check(const struct queue *q)
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
 		window_check(w);
-		ASSERT(w->first >= at);
-		ASSERT(w->first == at || q->stopping);
+		ASSERT(w->first == at);
 		at = window_end(w);
 		untracked += w->untracked;
 		storing += w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT;

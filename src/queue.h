@@ -53,7 +53,7 @@ enum history_choice {
 
 #define QUEUE_GENERATION_MAX 33 /* 32 hex digits and NUL */
 
-/* Fixed for the life of the object, except through queue_set_limits(). */
+/* Fixed while it works, except through queue_set_limits(). */
 struct queue_limits {
 	uint32_t batch_rows;      /* items a window at most */
 	size_t batch_bytes;       /* payload bytes a window at most; a larger item is a window of its own */
@@ -146,6 +146,8 @@ struct queue_ports {
 
 /* A queue in STANDBY that waits for queue_redis_up(). `instance` is our name, to recognise ourselves in a lease; copied. */
 struct queue *queue_new(const struct queue_ports *ports, void *world, const struct queue_limits *limits, const char *instance);
+/* A stopped queue begins as queue_new() makes it; its counters and the operator's pause go on. */
+void queue_renew(struct queue *q, uint64_t now, const struct queue_limits *limits);
 /* Frees; no session may be out. Nulls the caller's pointer. */
 void queue_free(struct queue **queue);
 
@@ -179,7 +181,10 @@ void queue_resume(struct queue *q, uint64_t now);
 /* The operator's answer to BLOCK_HISTORY: what becomes of the orders that may have been stored already. False: nobody has asked. It holds until they
  * are dealt with, or Redis falls back once more. */
 bool queue_choose(struct queue *q, uint64_t now, enum history_choice choice);
-/* Finishes what is in flight, gives the lease back: then STOPPED. */
+/* Counts from now on: what was read keeps its size, a lower number of sessions is reached as they come back. The ledger must stay as it is. */
+void queue_set_limits(struct queue *q, uint64_t now, const struct queue_limits *limits);
+/* Finishes what is in flight, gives the lease back: then STOPPED. What was read and not begun stays in the list, unless something behind it was
+ * committed; a queue that an operator must mend does not wait for that: the ledger tells the next owner. */
 void queue_stop(struct queue *q, uint64_t now);
 
 /* Outputs for stats. */

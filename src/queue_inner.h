@@ -67,6 +67,7 @@ struct queue {
 	uint64_t epoch;        /* ours, from RAISE on; before, the one seen in Redis */
 	char generation[QUEUE_GENERATION_MAX];
 	bool rewritten;        /* the list made no sense: take a new generation at the next OWN */
+	bool renewed;          /* this generation is there because of that */
 	uint64_t settled;      /* position of the list's oldest item */
 
 	/* the ledger */
@@ -86,7 +87,7 @@ struct queue {
 	bool altered;          /* it was another table then, and has taken no row since: what it refuses now is not the rows' fault */
 
 	/* the flow */
-	struct list windows;   /* by position, from `settled` on; gaps only while stopping */
+	struct list windows;   /* by position, from `settled` on, without gaps */
 	struct peeking peek;
 	struct settling settle;
 	bool waiting;          /* a wait is under way; it belongs to the link, not to the view */
@@ -122,7 +123,9 @@ void queue_tell(struct queue *q, enum log_level level, const char *fmt, ...) PRI
 void queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Something went well: the next failure waits shortly again. */
 void queue_clear_block(struct queue *q);
-/* May nothing new be started now? */
+/* May nothing at all be started now? The operator's pause lets a stopping queue finish what was begun. */
+bool queue_is_halted(const struct queue *q);
+/* May nothing new be started now? While stopping, what was begun is finished. */
 bool queue_is_blocked(const struct queue *q);
 /* Forgets all it knows of the list and takes the queue over anew, `wait_ms` from now. */
 void queue_restart(struct queue *q, uint64_t wait_ms);

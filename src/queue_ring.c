@@ -94,8 +94,11 @@ set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 static void
 clear_strangers(struct queue *q, const struct answer *a)
 {
-	queue_tell(q, LOG_LEVEL_WARNING, "the ledger has %zu windows of another generation: Redis was emptied or replaced. What it held and had not been "
-	    "drained is lost with it", q->plan.strangers);
+	if (q->renewed)
+		queue_tell(q, LOG_LEVEL_INFO, "%zu windows of the former generation are cleared from the ledger", q->plan.strangers);
+	else
+		queue_tell(q, LOG_LEVEL_WARNING, "the ledger has %zu windows of another generation: Redis was emptied or replaced. What it held and had not been "
+		    "drained is lost with it", q->plan.strangers);
 	q->cuts = xcalloc(q->plan.strangers, sizeof *q->cuts);
 	q->cutting = true;
 	for (size_t i = 0; i < a->n_rows; i++) {

@@ -79,7 +79,7 @@ is_look_due(const struct queue *q)
 static bool
 may_store(struct queue *q)
 {
-	if (queue_is_blocked(q) || q->cutting || q->aligning || is_look_due(q))
+	if (queue_is_halted(q) || q->cutting || q->aligning || is_look_due(q))
 		return false;
 	if (q->limits.rate == 0)
 		return true;
@@ -91,7 +91,7 @@ may_store(struct queue *q)
 static bool
 control_wanted(const struct queue *q, enum task_kind *kind)
 {
-	if (q->control || queue_is_blocked(q))
+	if (q->control || queue_is_halted(q))
 		return false;
 	switch (q->state) {
 	case QUEUE_PREPARE:

@@ -607,6 +607,13 @@ redis_reconnect(struct redis *r)
 		link_drop(r, REDIS_LOST, "Redis at %s: connecting again, as asked", r->where);
 }
 
+void
+redis_configure(struct redis *r, const struct redis_config *config)
+{
+	ASSERT(!r->closed);
+	r->config = config;
+}
+
 const char *
 redis_version(const struct redis *r)
 {

@@ -64,6 +64,8 @@ void redis_command(struct redis *redis, int argc, const char *const *words, cons
 void redis_forget(struct redis *redis, const void *arg);
 /* Drops the connection and connects again (after a failover was seen, or on an operator's word). */
 void redis_reconnect(struct redis *redis);
+/* The same server in a newer configuration: timeouts count from now on, all else when it connects again. */
+void redis_configure(struct redis *redis, const struct redis_config *config);
 /* "7.0.15", from INFO at connect time; "" before, or where the ACL forbids INFO. */
 const char *redis_version(const struct redis *redis);
 

@@ -72,7 +72,6 @@ static const char *
 bound_by(const struct stats_queue *s)
 {
 	const struct queue_config *config = s->worker.config;
-	ASSERT(pool_config(s->pool) == config->target);
 	const struct queue_view *q = &s->queue;
 	unsigned size = pool_config(s->pool)->pool_size;
 	unsigned most = config->max_batches > 0 && config->max_batches < size ? config->max_batches : size;
@@ -105,9 +104,7 @@ stats_look(const struct daemon_view *daemon)
 		struct stats_queue *queue = &s.queues[i];
 		worker_look(daemon->workers[i], &queue->worker, &queue->queue);
 		ASSERT(queue->worker.config != NULL && queue->queue.counters != NULL && queue->queue.reason != NULL && queue->worker.redis_why != NULL);
-		size_t database = (size_t)(queue->worker.config->target - daemon->config->databases);
-		ASSERT(database < daemon->n_pools);
-		queue->pool = daemon->pools[database];
+		queue->pool = worker_pool(daemon->workers[i]);
 		queue->state = state_of(&queue->queue);
 		queue->bound_by = bound_by(queue);
 		if (!queue->worker.redis_up) {

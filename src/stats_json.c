@@ -124,11 +124,10 @@ add_connection(struct buf *out, const struct pool *pool, const struct session *s
 static void
 add_pool(struct buf *out, const struct pool *pool)
 {
-	unsigned size = pool_config(pool)->pool_size;
 	open_element(out);
 	add_text(out, "name", pool_config(pool)->name);
 	add_text(out, "driver", pool_driver(pool)->name);
-	add_whole(out, "size", size);
+	add_whole(out, "size", pool_config(pool)->pool_size);
 	add_whole(out, "idle", pool_count(pool, SESSION_IDLE));
 	add_whole(out, "busy", pool_count(pool, SESSION_BUSY));
 	add_whole(out, "connecting", pool_count(pool, SESSION_CONNECTING));
@@ -136,7 +135,7 @@ add_pool(struct buf *out, const struct pool *pool)
 	add_text(out, "why", pool_why(pool));
 	add_key(out, "connections");
 	buf_addc(out, '[');
-	for (size_t i = 0; i < size; i++)
+	for (size_t i = 0; i < pool_sessions(pool); i++)
 		add_connection(out, pool, pool_session(pool, i));
 	buf_adds(out, "]}");
 }
@@ -150,6 +149,8 @@ stats_json(const struct daemon_view *daemon, const char *queue, struct buf *out)
 	add_text(out, "version", PACKAGE_VERSION);
 	add_text(out, "instance", daemon->config->instance);
 	add_seconds(out, "uptime_s", s.uptime_s);
+	add_bool(out, "config_last_reload_successful", daemon->reload_ok);
+	add_seconds(out, "config_last_reload_success_timestamp_s", (double)daemon->configured_us / 1e6);
 	add_key(out, "queues");
 	buf_addc(out, '[');
 	for (size_t i = 0; i < s.n_queues; i++) {

@@ -168,7 +168,6 @@ queue_histograms(const struct stats *s, struct buf *out)
 static void
 pools(const struct daemon_view *daemon, struct buf *out)
 {
-	ASSERT(daemon->n_pools == daemon->config->n_databases);
 	family(out, "sluice_pool_size", "gauge", "connections that the pool keeps");
 	for (size_t i = 0; i < daemon->n_pools; i++)
 		sample(out, "sluice_pool_size", pool_config(daemon->pools[i])->pool_size, "database", pool_config(daemon->pools[i])->name, NULL);
@@ -241,6 +240,9 @@ stats_metrics(const struct daemon_view *daemon, struct buf *out)
 	struct stats s = stats_look(daemon);
 	family(out, "sluice_build_info", "gauge", "the version that runs");
 	sample(out, "sluice_build_info", 1, "version", PACKAGE_VERSION, NULL);
+	single(out, "sluice_config_last_reload_successful", "gauge", "1 unless the configuration was refused at the last reload", daemon->reload_ok);
+	single(out, "sluice_config_last_reload_success_timestamp_seconds", "gauge", "when the configuration in force was read, since 1970",
+	    (double)daemon->configured_us / 1e6);
 	single(out, "sluice_redis_up", "gauge", "1 while every queue is connected to Redis", s.redis_up);
 	queue_gauges(&s, out);
 	queue_counters(&s, out);

@@ -78,7 +78,7 @@ connections(const struct stats *s, struct buf *cells)
 	HEAD(cells, "DATABASE", "STATE", "SINCE", "SERVER ID", "QUEUE");
 	for (size_t i = 0; i < s->daemon->n_pools; i++) {
 		const struct pool *pool = s->daemon->pools[i];
-		for (size_t j = 0; j < pool_config(pool)->pool_size; j++) {
+		for (size_t j = 0; j < pool_sessions(pool); j++) {
 			const struct session *session = pool_session(pool, j);
 			ASSERT(session->pool == pool);
 			text_cell(cells, "%s", pool_config(pool)->name);

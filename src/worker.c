@@ -448,13 +448,44 @@ limits_of(const struct config *config, const struct queue_config *q)
 		.lease_ms = config->lease_ttl * 1000, .backoff_ms = q->retry_backoff_ms, .rate = q->rate_limit };
 }
 
+/* Takes up the work that `config` describes: a pool to borrow from, links to Redis. */
+static void
+take_up(struct worker *w, const struct queue_config *config, struct pool *pool)
+{
+	const struct worker_context *context = w->context;
+	w->config = w->place.config = config;
+	w->client = (struct pool_client){ .name = config->name, .weight = config->weight, .max = config->max_batches, .give = on_give, .arg = w };
+	pool_join(pool, &w->client);
+	w->commands = redis_open(context->base, &context->config->redis, "sluice", &command_events, w);
+	w->waiting = redis_open(context->base, &context->config->redis, "sluice-wait", &waiting_events, w);
+	w->source = source_list_new(w->commands, w->waiting, config->list_key, config->pop, config->dead_letter, context->owner);
+}
+
+/* Drops what take_up() made, and what was learnt with it; questions to Redis get no answer any more. */
+static void
+put_down(struct worker *w)
+{
+	source_list_free(&w->source);
+	redis_close(&w->commands);
+	redis_close(&w->waiting);
+	LIST_EACH_SAFE(&w->calls, node, after)
+		free(LIST_OWNER(node, struct call, node));
+	list_init(&w->calls);
+	event_del(w->no_wait);
+	mapping_free(&w->mapping);
+	table_free(&w->table);
+	w->place.mapping = NULL;
+	w->place.table = NULL;
+	if (w->client.held == 0)
+		pool_leave(&w->client);
+}
+
 struct worker *
 worker_new(const struct worker_context *context, const struct queue_config *config, struct pool *pool)
 {
 	struct worker *w = xcalloc(1, sizeof *w);
 	list_init(&w->calls);
 	w->context = context;
-	w->config = config;
 	snprintf(w->subject, sizeof w->subject, "queue %s", config->name);
 	w->commit_duration.bounds = duration_bounds;
 	w->batch_rows.bounds = rows_bounds;
@@ -465,12 +496,37 @@ worker_new(const struct worker_context *context, const struct queue_config *conf
 	struct queue_limits limits = limits_of(context->config, config);
 	w->queue = queue_new(&ports, w, &limits, context->config->instance);
 	w->place = (struct errand_place){ config, queue_generation(w->queue), NULL, NULL, on_mapped, on_answered, w };
-	w->client = (struct pool_client){ .name = config->name, .weight = config->weight, .max = config->max_batches, .give = on_give, .arg = w };
-	pool_join(pool, &w->client);
-	w->commands = redis_open(context->base, &context->config->redis, "sluice", &command_events, w);
-	w->waiting = redis_open(context->base, &context->config->redis, "sluice-wait", &waiting_events, w);
-	w->source = source_list_new(w->commands, w->waiting, config->list_key, config->pop, config->dead_letter, context->owner);
+	take_up(w, config, pool);
 	return w;
+}
+
+void
+worker_configure(struct worker *w, const struct queue_config *config)
+{
+	const struct config *whole = w->context->config;
+	ASSERT(config_compare_queue(w->config, config, NULL) <= CHANGE_LIVE);
+	w->config = w->place.config = config;
+	w->client.name = config->name;
+	w->client.weight = config->weight;
+	w->client.max = config->max_batches;
+	redis_configure(w->commands, &whole->redis);
+	redis_configure(w->waiting, &whole->redis);
+	struct queue_limits limits = limits_of(whole, config);
+	queue_set_limits(w->queue, clock_ms(), &limits);
+}
+
+void
+worker_renew(struct worker *w, const struct queue_config *config, struct pool *pool)
+{
+	ASSERT(worker_is_stopped(w) && strcmp(w->config->name, config->name) == 0);
+	if (strcmp(w->config->list_key, config->list_key) != 0)
+		w->age = (struct age){ .n = 0 };
+	put_down(w);
+	w->redis_up = w->releasing = false;
+	w->redis_why[0] = '\0';
+	take_up(w, config, pool);
+	struct queue_limits limits = limits_of(w->context->config, config);
+	queue_renew(w->queue, clock_ms(), &limits);
 }
 
 void
@@ -480,19 +536,11 @@ worker_free(struct worker **worker)
 	*worker = NULL;
 	if (w == NULL)
 		return;
-	source_list_free(&w->source);
-	redis_close(&w->commands);
-	redis_close(&w->waiting);
-	LIST_EACH_SAFE(&w->calls, node, after)
-		free(LIST_OWNER(node, struct call, node));
+	put_down(w);
 	event_free(w->timer);
 	event_free(w->no_wait);
-	mapping_free(&w->mapping);
-	table_free(&w->table);
-	if (w->client.held == 0) {
-		pool_leave(&w->client);
+	if (w->client.held == 0)
 		queue_free(&w->queue);
-	}
 	free(w);
 }
 
@@ -520,6 +568,24 @@ void
 worker_resume(struct worker *w)
 {
 	queue_resume(w->queue, clock_ms());
+}
+
+bool
+worker_choose(struct worker *w, bool store)
+{
+	return queue_choose(w->queue, clock_ms(), store ? HISTORY_ACCEPT : HISTORY_SKIP);
+}
+
+const struct queue_config *
+worker_config(const struct worker *w)
+{
+	return w->config;
+}
+
+struct pool *
+worker_pool(const struct worker *w)
+{
+	return w->client.pool;
 }
 
 void

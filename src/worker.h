@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "check.h"
+
 struct config;
 struct encoder;
 struct event_base;
@@ -42,6 +44,10 @@ struct worker_view {
 
 /* Starts to work for a queue; the pool is borrowed. */
 struct worker *worker_new(const struct worker_context *context, const struct queue_config *config, struct pool *pool);
+/* The queue's section in a newer configuration, which the context shows already. For changes up to CHANGE_LIVE; they count at once. */
+void worker_configure(struct worker *worker, const struct queue_config *config);
+/* A stopped one begins anew, by this section of its name and on this pool; its counters go on. */
+void worker_renew(struct worker *worker, const struct queue_config *config, struct pool *pool);
 /* Frees; must be stopped, or the process is about to end. Nulls the caller's pointer. */
 void worker_free(struct worker **worker);
 /* Finish what is in flight and give the lease back; worker_is_stopped() then. */
@@ -52,6 +58,13 @@ bool worker_is_stopped(const struct worker *worker);
 void worker_pause(struct worker *worker);
 /* As above. */
 void worker_resume(struct worker *worker);
+/* The operator's answer where Redis fell back further than the ledger remembers: what is in doubt is stored, perhaps a second time, or becomes dead
+ * letters. False: nobody has asked. */
+bool worker_choose(struct worker *worker, bool store) MUST_CHECK;
+/* The section that it works by. */
+const struct queue_config *worker_config(const struct worker *worker);
+/* The pool that it borrows from. */
+struct pool *worker_pool(const struct worker *worker);
 /* Snapshots for the stats; pointers are valid until the loop goes on. */
 void worker_look(struct worker *worker, struct worker_view *view, struct queue_view *queue);
 

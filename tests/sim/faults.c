@@ -1,6 +1,7 @@
 /* Which faults a schedule has, and when they strike. */
 #include "sim.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* A fault's frequency: often absent, else from frequent to rare, so that schedules differ in kind and not in luck only. */
@@ -16,56 +17,87 @@ often(struct world *w, unsigned rarest)
 }
 
 static void
-choose_limits(struct world *w)
+choose_limits(struct world *w, struct lane *lane)
 {
-	struct queue_limits *l = &w->limits;
+	struct queue_limits *l = &lane->limits;
 	*l = (struct queue_limits){ .batch_rows = 1 + chance(w, BATCH_MAX), .batch_bytes = 10 + chance(w, 60), .max_item_bytes = 100,
-		.sessions = 1 + chance(w, SESSIONS_MAX), .ledger = true, .lease_ms = 1000, .backoff_ms = 20 };
+		.sessions = w->n_lanes == 1 ? w->pool_size : 1 + chance(w, w->pool_size), .ledger = w->kind != KIND_PLAIN, .lease_ms = LEASE_MS,
+		.backoff_ms = 20 };
 	l->ledger_rows = 4 + chance(w, chance(w, 2) == 0 ? 4 : RING_MAX - 3); /* small: it must get full, and forget */
 	l->rate = chance(w, 10) == 0 ? 20 + chance(w, 100) : 0;
-	w->dead_max = chance(w, 5) == 0 ? 1 + chance(w, 4) : PUSHES_MAX;
+	lane->dead_max = chance(w, 5) == 0 ? 1 + chance(w, 4) : PUSHES_MAX;
+	lane->most_orders = 10 + chance(w, PUSHES_MAX - 20) / w->n_lanes;
+}
+
+static void
+choose_lanes(struct world *w)
+{
+	w->n_lanes = chance(w, 3) > 0 ? 1 : 2 + chance(w, LANES_MAX - 1);
+	if (w->queues > 0)
+		w->n_lanes = w->queues;
+	w->totals->several += w->n_lanes > 1;
+	EACH(w->lanes, w->n_lanes, lane) {
+		lane->world = w;
+		snprintf(lane->name, sizeof lane->name, "q%d", (int)(lane - w->lanes));
+		choose_limits(w, lane);
+	}
+}
+
+static void
+choose_fall_backs(struct world *w)
+{
+	struct faults *f = &w->faults;
+	bool far = chance(w, 4) == 0; /* further than the ledger remembers */
+	f->fall_back = far ? 300 + chance(w, 600) : 60 + chance(w, 200);
+	f->snapshot = far ? f->fall_back / 2 : 5 + chance(w, 80);
+	EACH(w->lanes, w->n_lanes, lane) {
+		lane->choice = (enum history_choice)chance(w, 3);
+		if (far) {
+			lane->limits.ledger_rows = 4 + chance(w, 3);
+			lane->limits.rate = 0;
+		}
+	}
+}
+
+/* What was committed and not settled cannot be told apart from what is new when, at the same time, others take items and the daemon that has the
+ * hashes in hand is gone; nor can both taking and adding between two looks, which counts as a rewritten list. With a daemon that goes on and one of
+ * both, nothing comes twice. */
+static void
+choose_foreigners(struct world *w)
+{
+	struct faults *f = &w->faults;
+	f->foreign_pop = often(w, 60);
+	f->foreign_push = often(w, 60);
+	f->foreign_del = often(w, 300);
+	w->twice_allowed = chance(w, 2) == 0;
+	if (w->twice_allowed)
+		return;
+	w->n_daemons = 1;
+	f->foreign_push = chance(w, 2) == 0 ? f->foreign_push : 0;
+	f->foreign_pop = f->foreign_push == 0 ? f->foreign_pop : 0;
+	f->foreign_del = 0;
+	f->crash = f->stall = f->stop = f->link_lost = f->redis_error = f->slow = 0;
 }
 
 void
 faults_choose(struct world *w)
 {
 	struct faults *f = &w->faults;
-	choose_limits(w);
+	w->pool_size = 1 + chance(w, SESSIONS_MAX);
+	choose_lanes(w);
 	w->aborts = chance(w, 2) == 0;
 	w->lock_timeout = 50 + chance(w, 2000);
 	w->n_daemons = 1 + chance(w, DAEMONS_MAX);
-	w->most_orders = 10 + chance(w, PUSHES_MAX - 20);
 	w->poison_in = chance(w, 3) == 0 ? 0 : 2 + chance(w, 20);
 	*f = (struct faults){ .crash = often(w, 200), .stall = often(w, 200), .stop = often(w, 300), .link_lost = often(w, 100),
 		.session_lost = often(w, 60), .statement = often(w, 40), .commit_doubt = often(w, 20), .redis_error = often(w, 60), .slow = often(w, 40),
 		.operator = often(w, 100), .kill_idle = often(w, 100) };
 	switch (w->kind) {
 	case KIND_FALL_BACK:
-		f->fall_back = 60 + chance(w, 200);
-		f->snapshot = 5 + chance(w, 80);
-		w->choice = (enum history_choice)chance(w, 3);
-		if (chance(w, 4) == 0) { /* further than the ledger remembers */
-			w->limits.ledger_rows = 4 + chance(w, 3);
-			w->limits.rate = 0;
-			f->fall_back = 300 + chance(w, 600);
-			f->snapshot = f->fall_back / 2;
-		}
+		choose_fall_backs(w);
 		break;
 	case KIND_FOREIGN:
-		f->foreign_pop = often(w, 60);
-		f->foreign_push = often(w, 60);
-		f->foreign_del = often(w, 300);
-		/* What was committed and not settled cannot be told apart from what is new when, at the same time, others take items and the daemon
-		 * that has the hashes in hand is gone; nor can both taking and adding between two looks, which counts as a rewritten list. With a
-		 * daemon that goes on and one of both, nothing comes twice. */
-		w->twice_allowed = chance(w, 2) == 0;
-		if (!w->twice_allowed) {
-			w->n_daemons = 1;
-			f->foreign_push = chance(w, 2) == 0 ? f->foreign_push : 0;
-			f->foreign_pop = f->foreign_push == 0 ? f->foreign_pop : 0;
-			f->foreign_del = 0;
-			f->crash = f->stall = f->stop = f->link_lost = f->redis_error = f->slow = 0;
-		}
+		choose_foreigners(w);
 		break;
 	case KIND_FLUSH:
 		f->flush = 60 + chance(w, 300);
@@ -75,7 +107,6 @@ faults_choose(struct world *w)
 		f->restore = 100 + chance(w, 400);
 		break;
 	case KIND_PLAIN:
-		w->limits.ledger = false;
 		w->twice_allowed = true;
 		break;
 	default:
@@ -89,6 +120,12 @@ some_daemon(struct world *w)
 	return &w->daemons[chance(w, w->n_daemons)];
 }
 
+static struct lane *
+some_lane(struct world *w)
+{
+	return &w->lanes[chance(w, w->n_lanes)];
+}
+
 /* -- each fault */
 
 static void
@@ -100,29 +137,30 @@ crash(struct world *w)
 	w->totals->crashes++;
 	trace(w, "FAULT %s is killed", d->name);
 	daemon_kill(d);
-	d->connect_at = w->now + delay(w);
+	d->start_at = w->now + delay(w);
 }
 
 static void
 stop(struct world *w)
 {
 	struct daemon *d = some_daemon(w);
-	if (!d->alive || d->resting || d->stalled_until > w->now)
+	if (!daemon_is_awake(d) || d->resting)
 		return;
 	w->totals->stops++;
 	trace(w, "FAULT %s is told to stop", d->name);
 	d->resting = true;
-	queue_stop(d->queue, w->now);
+	EACH(d->workers, w->n_lanes, k)
+		queue_stop(k->queue, w->now);
 }
 
 static void
 stall(struct world *w)
 {
 	struct daemon *d = some_daemon(w);
-	if (!d->alive || d->stalled_until > w->now)
+	if (!daemon_is_awake(d))
 		return;
 	w->totals->stalls++;
-	d->stalled_until = w->now + chance(w, 4 * w->limits.lease_ms);
+	d->stalled_until = w->now + chance(w, 4 * LEASE_MS);
 	trace(w, "FAULT %s stalls until %llu", d->name, (unsigned long long)d->stalled_until);
 }
 
@@ -130,18 +168,24 @@ static void
 lose_link(struct world *w)
 {
 	struct daemon *d = some_daemon(w);
-	if (!d->alive || d->link == NULL || d->stalled_until > w->now)
+	const struct lane *lane = some_lane(w);
+	bool network = chance(w, 3) == 0; /* not one link, but all */
+	if (!daemon_is_awake(d))
 		return;
-	trace(w, "FAULT %s loses its link", d->name);
-	daemon_link_lost(d, true);
+	EACH(d->workers, w->n_lanes, k) {
+		if (k->link == NULL || (k->lane != lane && !network))
+			continue;
+		trace(w, "FAULT %s loses its link", k->name);
+		worker_link_lost(k, true);
+	}
 }
 
 static void
 lose_session(struct world *w)
 {
 	struct daemon *d = some_daemon(w);
-	struct session *s = d->alive ? d->sessions[chance(w, w->limits.sessions)] : NULL;
-	if (s != NULL && d->stalled_until <= w->now)
+	struct session *s = daemon_is_awake(d) ? d->sessions[chance(w, w->pool_size)] : NULL;
+	if (s != NULL)
 		daemon_session_lost(s);
 }
 
@@ -156,60 +200,71 @@ kill_idle(struct world *w)
 	sql_rollback(s);
 }
 
+/* The dead letters are dealt with. */
+static void
+clear_dead(struct lane *lane)
+{
+	struct redis_data *r = &lane->redis;
+	if (lane->world->kind == KIND_FALL_BACK)
+		return; /* they would come back */
+	for (uint32_t i = 0; i < r->n_dead; i++)
+		lane->orders[r->dead[i]].dead++;
+	r->n_dead = 0;
+}
+
 static void
 operate(struct world *w)
 {
 	struct daemon *d = some_daemon(w);
-	switch (chance(w, 4)) {
-	case 0: /* the dead letters are dealt with */
-		for (uint32_t i = 0; i < w->redis.n_dead && w->kind != KIND_FALL_BACK; i++)
-			w->orders[w->redis.dead[i]].dead++;
-		w->redis.n_dead = w->kind == KIND_FALL_BACK ? w->redis.n_dead : 0;
-		break;
-	case 1:
-		if (d->alive && d->stalled_until <= w->now)
-			queue_pause(d->queue, w->now);
-		break;
-	case 2:
-		if (d->alive && d->stalled_until <= w->now)
-			queue_resume(d->queue, w->now);
-		break;
-	default:
-		daemon_choose(d);
-	}
+	struct worker *k = &d->workers[some_lane(w) - w->lanes];
+	unsigned what = chance(w, 4);
+	if (what == 0)
+		clear_dead(&w->lanes[k - d->workers]);
+	else if (!daemon_is_awake(d))
+		return;
+	else if (what == 1)
+		queue_pause(k->queue, w->now);
+	else if (what == 2)
+		queue_resume(k->queue, w->now);
+	else
+		worker_choose(k);
 }
 
 static void
 foreign_pop(struct world *w)
 {
+	struct lane *lane = some_lane(w);
+	struct redis_data *r = &lane->redis;
 	uint32_t n = 1 + chance(w, 3);
-	if (n > w->redis.n_list)
-		n = w->redis.n_list;
+	if (n > r->n_list)
+		n = r->n_list;
 	for (uint32_t i = 0; i < n; i++)
-		w->orders[w->redis.list[i]].lost = true;
-	memmove(w->redis.list, w->redis.list + n, (w->redis.n_list - n) * sizeof *w->redis.list);
-	w->redis.n_list -= n;
+		lane->orders[r->list[i]].lost = true;
+	memmove(r->list, r->list + n, (r->n_list - n) * sizeof *r->list);
+	r->n_list -= n;
 	w->totals->foreign++;
-	trace(w, "FAULT somebody pops %u items", n);
+	trace(w, "FAULT somebody pops %u items of %s", n, lane->name);
 }
 
 static void
 foreign_push(struct world *w)
 {
+	struct lane *lane = some_lane(w);
 	w->totals->foreign++;
-	trace(w, "FAULT somebody pushes at our end");
+	trace(w, "FAULT somebody pushes at our end of %s", lane->name);
 	for (uint32_t n = 1 + chance(w, 3); n > 0; n--)
-		world_push(w, true);
+		world_push(lane, true);
 }
 
 static void
 foreign_del(struct world *w)
 {
-	for (uint32_t i = 0; i < w->redis.n_list; i++)
-		w->orders[w->redis.list[i]].lost = true;
-	w->redis.n_list = 0;
+	struct lane *lane = some_lane(w);
+	for (uint32_t i = 0; i < lane->redis.n_list; i++)
+		lane->orders[lane->redis.list[i]].lost = true;
+	lane->redis.n_list = 0;
 	w->totals->foreign++;
-	trace(w, "FAULT somebody deletes the list");
+	trace(w, "FAULT somebody deletes the list of %s", lane->name);
 }
 
 void
@@ -228,19 +283,63 @@ faults_step(struct world *w)
 		redis_snapshot(w);
 }
 
+/* -- the calm */
+
+/* All daemons hear it, stalled or not. */
+static void
+tell_all(struct world *w, const struct lane *lane, void (*say)(struct queue *q, uint64_t now))
+{
+	EACH(w->daemons, w->n_daemons, d) {
+		if (d->alive)
+			say(d->workers[lane - w->lanes].queue, w->now);
+	}
+}
+
+static void
+fall_ill(struct lane *lane)
+{
+	struct world *w = lane->world;
+	lane->ailment = (enum ailment)(1 + chance(w, AILMENTS - 1));
+	w->totals->ailing++;
+	trace(w, "%s ails: %d", lane->name, (int)lane->ailment);
+	if (lane->ailment == AILMENT_FULL)
+		lane->dead_max = 0;
+	else if (lane->ailment == AILMENT_PAUSED)
+		tell_all(w, lane, queue_pause);
+}
+
 void
 faults_cease(struct world *w)
 {
 	w->calm = true;
-	w->dead_max = UINT32_MAX;
 	trace(w, "CALM");
-	for (unsigned i = 0; i < w->n_daemons; i++) {
-		struct daemon *d = &w->daemons[i];
+	EACH(w->daemons, w->n_daemons, d) {
 		if (d->stalled_until > w->now)
 			d->stalled_until = w->now;
-		if (d->alive)
-			queue_resume(d->queue, w->now);
 	}
 	if (!w->daemons[0].alive)
 		daemon_start(&w->daemons[0]);
+	EACH(w->lanes, w->n_lanes, lane) {
+		lane->dead_max = UINT32_MAX;
+		tell_all(w, lane, queue_resume);
+	}
+	if (w->n_lanes > 1 && chance(w, 2) == 0)
+		fall_ill(some_lane(w));
+}
+
+bool
+faults_heal(struct world *w)
+{
+	bool healed = false;
+	EACH(w->lanes, w->n_lanes, lane) {
+		if (lane->ailment == AILMENT_NONE)
+			continue;
+		trace(w, "%s is healed", lane->name);
+		healed = true;
+		if (lane->ailment == AILMENT_PAUSED)
+			tell_all(w, lane, queue_resume); /* all else ends by itself */
+		lane->ailment = AILMENT_NONE;
+		lane->dead_max = UINT32_MAX;
+	}
+	return healed;
 }

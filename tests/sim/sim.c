@@ -1,6 +1,7 @@
-/* sim [--seed N] [--count N] [--kind K] [--jobs N] [--failures N] [--trace] [--replay SEED]
+/* sim [--seed N] [--count N] [--kind K] [--queues N] [--jobs N] [--failures N] [--trace] [--replay SEED]
  *
- * Runs schedules from seed N on, all kinds in turn unless one is named, until so many have failed (5). A schedule that fails is printed with what
+ * Runs schedules from seed N on, all kinds in turn unless one is named, of one to three queues unless so many are asked for, until so many have
+ * failed (5). A schedule that fails is printed with what
  * replays it; then the program ends with 1. --replay runs one schedule and shows every event.
  */
 #include "sim.h"
@@ -20,6 +21,7 @@ static const char *const kind_names[KINDS] = { "crashes", "fall back", "alike", 
 struct options {
 	uint64_t seed, count;
 	int kind;      /* -1: all in turn */
+	unsigned queues; /* 0: as the seed decides */
 	unsigned jobs;
 	unsigned failures; /* so many end the run */
 	bool trace;
@@ -32,7 +34,8 @@ static void
 aborted(int signal_number)
 {
 	char text[160];
-	int n = snprintf(text, sizeof text, "sim: an assertion failed: replay with --kind %d --replay %" PRIu64 "\n", (int)world.kind, world.seed);
+	int n = snprintf(text, sizeof text, "sim: an assertion failed: replay with --kind %d --queues %u --replay %" PRIu64 "\n", (int)world.kind,
+	    world.queues, world.seed);
 	(void)signal_number;
 	if (write(STDERR_FILENO, text, (size_t)n) < 0)
 		_exit(1);
@@ -43,9 +46,9 @@ static void
 report(const struct totals *t, double seconds)
 {
 #define ROW(name) { #name, t->name }
-	const struct { const char *name; uint64_t n; } rows[] = { ROW(schedules), ROW(steps), ROW(pushes), ROW(commits), ROW(rows), ROW(dead), ROW(settles),
-		ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten), ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost),
-		ROW(sessions_lost),
+	const struct { const char *name; uint64_t n; } rows[] = { ROW(schedules), ROW(several), ROW(handed_on), ROW(ailing), ROW(steps), ROW(pushes),
+		ROW(commits), ROW(rows), ROW(dead), ROW(settles), ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten),
+		ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost), ROW(sessions_lost),
 		ROW(failed_statements), ROW(doubts), ROW(doubts_applied), ROW(lock_timeouts), ROW(redis_errors), ROW(fall_backs), ROW(cuts), ROW(foreign),
 		ROW(flushes), ROW(restores), ROW(paused_history), ROW(accepted), ROW(skipped), ROW(allowed_twice) };
 #undef ROW
@@ -71,9 +74,10 @@ run_share(const struct options *o, uint64_t first, uint64_t step, struct totals 
 	for (uint64_t i = first; i < o->count && failures < o->failures; i += step) {
 		enum kind kind = o->kind >= 0 ? (enum kind)o->kind : (enum kind)(i % KINDS);
 		uint64_t seed = o->seed + (o->kind >= 0 ? i : i / KINDS);
-		if (!world_run(&world, seed, kind, totals, o->trace)) {
+		if (!world_run(&world, seed, kind, o->queues, totals, o->trace)) {
 			failures++;
-			fprintf(stderr, "sim: FAILED: %s; replay with --kind %d --replay %" PRIu64 " (%s)\n", world.failure, (int)kind, seed, kind_names[kind]);
+			fprintf(stderr, "sim: FAILED: %s; replay with --kind %d --queues %u --replay %" PRIu64 " (%s)\n", world.failure, (int)kind, o->queues, seed,
+			    kind_names[kind]);
 		}
 		if (first == 0 && totals->schedules % 1000 == 0 && seconds_now() - told > 10) {
 			told = seconds_now();
@@ -126,8 +130,8 @@ number(const char *text)
 int
 main(int argc, char **argv)
 {
-	static const struct option options[] = { { "seed", 1, NULL, 's' }, { "count", 1, NULL, 'c' }, { "kind", 1, NULL, 'k' }, { "jobs", 1, NULL, 'j' },
-		{ "trace", 0, NULL, 't' }, { "replay", 1, NULL, 'r' }, { "failures", 1, NULL, 'f' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "seed", 1, NULL, 's' }, { "count", 1, NULL, 'c' }, { "kind", 1, NULL, 'k' }, { "queues", 1, NULL, 'q' },
+		{ "jobs", 1, NULL, 'j' }, { "trace", 0, NULL, 't' }, { "replay", 1, NULL, 'r' }, { "failures", 1, NULL, 'f' }, { NULL, 0, NULL, 0 } };
 	struct options o = { .seed = 1, .count = 10000, .kind = -1, .jobs = 1, .failures = 5 };
 	struct totals totals = { .schedules = 0 };
 	int c;
@@ -136,10 +140,16 @@ main(int argc, char **argv)
 		case 's': o.seed = number(optarg); break;
 		case 'c': o.count = number(optarg); break;
 		case 'k': o.kind = (int)(number(optarg) % KINDS); break;
+		case 'q': o.queues = (unsigned)(number(optarg) % (LANES_MAX + 1)); break;
 		case 'j': o.jobs = number(optarg) > 0 ? (unsigned)number(optarg) : 1; break;
 		case 'f': o.failures = (unsigned)number(optarg); break;
 		case 't': o.trace = true; break;
-		case 'r': o = (struct options){ .seed = number(optarg), .count = 1, .kind = o.kind < 0 ? 0 : o.kind, .jobs = 1, .failures = 1, .trace = true }; break;
+		case 'r':
+			o.seed = number(optarg);
+			o.kind = o.kind < 0 ? 0 : o.kind;
+			o.count = o.jobs = o.failures = 1;
+			o.trace = true;
+			break;
 		default: return 64;
 		}
 	}

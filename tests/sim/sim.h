@@ -1,5 +1,9 @@
 /* A world in one process: daemons that drive the real queue objects, a Redis and a SQL server that can fail in every way, a clock, and one seed that
- * decides the order of everything. The same seed and kind give the same schedule.
+ * decides the order of everything. The same seed, kind and number of queues give the same schedule.
+ *
+ *   lane     one configured queue as Redis and SQL hold it: its keys, its rows of the ledger, its orders
+ *   daemon   a process: one worker a lane, and one pool of sessions that they share
+ *   worker   one queue object in a process, and its link to Redis: worker.c gives each queue its own
  */
 #ifndef SLUICE_SIM_H
 #define SLUICE_SIM_H
@@ -20,12 +24,17 @@
 #define BATCH_MAX 4
 #define DAEMONS_MAX 3
 #define SESSIONS_MAX 3
-#define LINKS_MAX 8
+#define LANES_MAX 3
+#define LINKS_MAX (DAEMONS_MAX * LANES_MAX + 5) /* some orphans more than workers */
 #define POOL_MAX 20      /* SQL connections of the world, those whose client is gone included */
 #define COMMANDS_MAX 64
 #define SNAPSHOTS_MAX 4
 #define DEAD_TEXT_MAX 160
+#define LEASE_MS 1000
 #define AWAY UINT64_MAX
+
+/* Visits each of the first n members of an array. */
+#define EACH(array, n, member) for (__auto_type member = &(array)[0]; member < (array) + (n); member++)
 
 /* What may happen in a schedule, and how strict the audit is. */
 enum kind {
@@ -41,20 +50,30 @@ enum kind {
 
 enum poison { POISON_NONE, POISON_MESSAGE, POISON_NAMED, POISON_UNNAMED, POISON_DEFERRED };
 
-/* One push. Its number is the index in world.orders. */
+/* What keeps one of several queues from draining when faults have ceased: the others must drain all the same. */
+enum ailment {
+	AILMENT_NONE,
+	AILMENT_PAUSED,   /* the operator has paused it */
+	AILMENT_FULL,     /* there is no room for a dead letter */
+	AILMENT_NO_TABLE, /* its table is gone */
+	AILMENT_REDIS,    /* Redis refuses to settle it */
+	AILMENTS,
+};
+
+/* One push. Its number is the index in its lane's orders. */
 struct order {
-	char text[16];      /* the payload; its address tells which push an item is */
+	char text[16];      /* the payload, alike in all lanes; its address tells which push an item is */
 	uint32_t len;       /* bytes of text */
 	enum poison poison; /* refused: before SQL, by ROWS with or without its name, by COMMIT */
 	uint8_t rows;       /* committed rows of it */
 	uint8_t dead;       /* dead letters of it that an operator took away */
 	bool lost;          /* Redis or SQL lost it, or somebody else took it: need not arrive */
-	bool doubtful;      /* in the list after a fall-back further than the ledger remembers: may come twice, or become a dead letter, if the operator says so */
+	bool doubtful;      /* in the list after a fall-back further than the ledger remembers: may come twice or die, as the operator says */
 };
 
 /* -- Redis */
 
-/* All that a Redis holds; list[0] is the consuming end. */
+/* The keys of one queue; list[0] is the consuming end. */
 struct redis_data {
 	uint16_t list[PUSHES_MAX]; /* orders */
 	uint32_t n_list;
@@ -104,7 +123,8 @@ struct command {
 /* A connection to Redis, in order both ways. */
 struct link {
 	bool used;
-	struct daemon *owner;  /* NULL: the client is gone, what it had sent may still run */
+	struct worker *owner;  /* NULL: the client is gone, what it had sent may still run */
+	struct lane *lane;     /* whose keys its commands name */
 	struct command commands[COMMANDS_MAX]; /* a ring of n from head on; the first `n_ran` of them ran and wait to be delivered */
 	unsigned head, n, n_ran;
 };
@@ -123,6 +143,7 @@ struct sql_row {
 /* A statement with all that it needs, as it lies in the server's socket. */
 struct sql_request {
 	struct statement s;        /* its window pointer is not used any more */
+	struct lane *lane;         /* the queue that it names */
 	char generation[QUEUE_GENERATION_MAX];
 	uint32_t n_items;          /* of the window */
 	uint16_t items[BATCH_MAX]; /* orders */
@@ -135,7 +156,9 @@ struct sql_request {
 struct session {
 	bool used;
 	struct daemon *owner;      /* NULL: its client is gone */
-	struct task *task;         /* lent to it; NULL: idle in the pool */
+	struct worker *worker;     /* lent to it; NULL: idle in the pool */
+	struct worker *last;       /* had it before; NULL: nobody yet */
+	struct task *task;         /* that asked the statement under way */
 	uint64_t ready_at;         /* ms; nothing happens on it before */
 	uint64_t asked_at;         /* ms; of the statement under way */
 	bool asked, ran;           /* a statement is under way; its answer is */
@@ -145,6 +168,7 @@ struct session {
 	struct sql_row rows[RING_MAX]; /* of the answer */
 	uint32_t row_slot;         /* ROW_LOCK: the slot of rows[0] */
 	/* the transaction */
+	struct lane *lane;         /* the queue that began it; while open */
 	bool open, aborted;        /* aborted: only ROLLBACK is left (PostgreSQL) */
 	bool locked[RING_MAX];     /* rows that it holds */
 	bool touched[RING_MAX];    /* rows that it changes when it commits */
@@ -154,25 +178,58 @@ struct session {
 	bool ledger_written;       /* LEDGER said 1 in this transaction */
 };
 
+/* -- one queue, outside of the daemons */
+
+struct lane {
+	struct world *world;
+	char name[4];
+	struct queue_limits limits;
+	enum history_choice choice; /* what the operator says to a pause for forgotten history; ASK: nothing */
+	enum ailment ailment;
+	bool forgotten;        /* paused for forgotten history, and nobody says how to go on */
+	uint32_t most_orders;  /* the producer stops there */
+	uint32_t n_orders;
+	struct redis_data redis;
+	uint32_t dead_max;
+	bool ring_made;
+	struct sql_row ring[RING_MAX]; /* its rows of the ledger */
+	/* from here on nothing need be cleared for a new schedule */
+	struct redis_data snapshots[SNAPSHOTS_MAX]; /* states that it may fall back to, newest first; world.n_snapshots */
+	struct backup {
+		struct sql_row ring[RING_MAX];
+		uint8_t rows[PUSHES_MAX]; /* of each order */
+	} backup;
+	struct order orders[PUSHES_MAX]; /* n_orders of them */
+};
+
 /* -- daemons */
+
+/* One queue at work in a process. */
+struct worker {
+	struct daemon *daemon;
+	struct lane *lane;
+	char name[8];          /* of both, for the trace */
+	struct queue *queue;   /* owned; NULL: the process does not run */
+	uint64_t wake_at;      /* ms */
+	unsigned wanted;       /* sessions that the pool believes it wants */
+	unsigned held;         /* sessions that it has */
+	struct link *link;     /* NULL: down */
+	uint64_t connect_at;   /* ms; try again then */
+	bool waiting;          /* a wait is under way */
+	uint64_t wait_until;   /* ms */
+};
 
 struct daemon {
 	struct world *world;
 	char name[4];
 	unsigned boot;
 	bool alive;
-	bool dying;            /* killed: what the queue still says is not heard */
-	bool resting;          /* stopped cleanly, the process waits to be started again */
-	struct queue *queue;   /* owned */
-	uint64_t wake_at;      /* ms */
-	unsigned wanted;       /* sessions that it wants */
-	unsigned refusals;     /* sessions refused in a row at the same time */
-	struct link *link;     /* NULL: down */
-	uint64_t connect_at;   /* ms; try again then */
-	bool waiting;          /* a wait is under way */
-	uint64_t wait_until;   /* ms */
+	bool dying;             /* killed: what the queues still say is not heard */
+	bool resting;           /* told to stop; the process ends when all its queues have */
+	uint64_t start_at;      /* ms; while not alive */
 	uint64_t stalled_until; /* ms; sees nothing before, not even the clock */
-	struct session *sessions[SESSIONS_MAX]; /* its fixed pool */
+	struct session *sessions[SESSIONS_MAX]; /* its fixed pool, pool_size of them */
+	struct worker workers[LANES_MAX]; /* one a lane */
 };
 
 /* What may go wrong in this schedule: 1 in `n` steps; 0: never. */
@@ -182,7 +239,7 @@ struct faults {
 };
 
 struct totals {
-	uint64_t schedules, steps, pushes, commits, rows, dead, settles, takeovers, fenced, reconciled, guard, rewritten;
+	uint64_t schedules, several, handed_on, ailing, steps, pushes, commits, rows, dead, settles, takeovers, fenced, reconciled, guard, rewritten;
 	uint64_t crashes, stops, stalls, links_lost, sessions_lost, failed_statements, doubts, doubts_applied, lock_timeouts, redis_errors;
 	uint64_t fall_backs, cuts, foreign, flushes, restores, paused_history, accepted, skipped, allowed_twice;
 };
@@ -190,43 +247,30 @@ struct totals {
 struct world {
 	uint64_t seed;
 	enum kind kind;
+	unsigned queues;       /* as asked for; 0: the seed decides */
 	uint64_t rng;
 	uint64_t now;          /* ms */
 	bool trace;
 	bool calm;             /* faults have ceased */
-	enum history_choice choice; /* what the operator says to a pause for forgotten history; ASK: nothing */
-	jmp_buf failed;        /* where a failed check jumps to */
 	char failure[300];
 	struct faults faults;
-	struct queue_limits limits;
-	unsigned n_daemons;
-	struct daemon daemons[DAEMONS_MAX];
-	struct order orders[PUSHES_MAX];
-	uint32_t n_orders;
-	uint32_t most_orders;  /* the producer stops there */
+	unsigned n_lanes, n_daemons;
+	unsigned pool_size;    /* sessions of each daemon */
 	unsigned poison_in;    /* 1 in so many orders is poison; 0: none */
-	/* Redis */
-	struct redis_data redis;
-	struct redis_data snapshots[SNAPSHOTS_MAX]; /* states that it may fall back to, newest first */
-	unsigned n_snapshots;
-	uint32_t dead_max;
-	struct link links[LINKS_MAX];
-	/* SQL */
-	bool aborts;           /* an error aborts the transaction (PostgreSQL), else it undoes the statement only */
-	bool ring_made;
-	unsigned lock_timeout; /* ms */
-	struct sql_row ring[RING_MAX];
-	struct session pool[POOL_MAX];
-	struct backup {
-		bool made;
-		struct sql_row ring[RING_MAX];
-		uint8_t rows[PUSHES_MAX]; /* of each order */
-	} backup;
-	/* what happened */
 	bool twice_allowed;    /* events that the protocol cannot see through may come, see faults_choose() */
 	unsigned idle_ticks;   /* ticks at one moment without anything else */
 	uint64_t last_tick;
+	unsigned n_snapshots;  /* of each lane: Redis falls back with all its keys */
+	bool backed_up;        /* each lane has a backup */
+	bool aborts;           /* an error aborts the transaction (PostgreSQL), else it undoes the statement only */
+	unsigned lock_timeout; /* ms */
 	struct totals *totals;
+	/* from here on world_run() clears what must be */
+	jmp_buf failed;        /* where a failed check jumps to */
+	struct lane lanes[LANES_MAX];
+	struct daemon daemons[DAEMONS_MAX];
+	struct link links[LINKS_MAX];
+	struct session pool[POOL_MAX];
 };
 
 /* -- world.c */
@@ -242,40 +286,54 @@ uint64_t random_bits(struct world *w);
 void fail(struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3) __attribute__((noreturn));
 /* A line of the trace. */
 void trace(const struct world *w, const char *fmt, ...) PRINTF_LIKE(2, 3);
-/* Runs one schedule; false: it failed, see world->failure. */
-bool world_run(struct world *w, uint64_t seed, enum kind kind, struct totals *totals, bool trace_it) MUST_CHECK;
-/* Which order an item is. */
-uint16_t order_of(const struct world *w, const struct item *item);
+/* Runs one schedule of so many queues (0: as the seed decides); false: it failed, see world->failure. */
+bool world_run(struct world *w, uint64_t seed, enum kind kind, unsigned queues, struct totals *totals, bool trace_it) MUST_CHECK;
+/* Which of the lane's orders an item is; fails if it is another lane's. */
+uint16_t order_of(const struct lane *lane, const struct item *item);
 /* A new order at the producers' end, or at ours. */
-void world_push(struct world *w, bool at_our_end);
+void world_push(struct lane *lane, bool at_our_end);
+
+/* -- worker.c */
+/* Makes its queue object. */
+void worker_start(struct worker *k);
+/* The process is being killed: ends what is under way but for its sessions, without any effect on the world. */
+void worker_abandon(struct worker *k);
+/* Frees the queue object, which holds no session any more. */
+void worker_end(struct worker *k);
+/* Its link is gone; `late`: some of what it sent may run yet. */
+void worker_link_lost(struct worker *k, bool late);
+/* Hands the oldest answer of its link over. */
+void worker_deliver(struct worker *k);
+/* Hands the answer over to whom the session is lent. */
+void worker_answer(struct session *s);
+/* The session that is lent is lost: the statement under way is answered so. */
+void worker_answer_lost(struct session *s);
+/* The operator looks, and chooses if he is asked to and means to. */
+void worker_choose(struct worker *k);
+/* Lends it an idle session of its daemon's. */
+void worker_give(struct worker *k);
 
 /* -- daemon.c */
 /* Starts a process of this daemon. */
 void daemon_start(struct daemon *d);
 /* Kills it: its links and sessions are orphans. */
 void daemon_kill(struct daemon *d);
-/* Frees all without any effect on the world. */
-void daemon_clear(struct daemon *d);
-/* Its link is gone; `late`: some of what it sent may run yet. */
-void daemon_link_lost(struct daemon *d, bool late);
-/* Its session is gone: the statement under way is answered so. */
+/* Its session is gone. */
 void daemon_session_lost(struct session *s);
-/* Hands the answer over. */
-void daemon_deliver_command(struct daemon *d);
-/* As above. */
-void daemon_deliver_answer(struct session *s);
-/* The operator looks, and chooses if he is asked to and means to. */
-void daemon_choose(struct daemon *d);
-/* Lends an idle session. */
-void daemon_give(struct daemon *d);
+/* Takes the session out of its daemon's pool; the server finds out later. Another is connected in its place. */
+void daemon_drop(struct session *s);
 /* An idle session that is connected, or NULL. */
-struct session *daemon_idle(struct daemon *d);
+struct session *daemon_idle(const struct daemon *d);
+/* Is the process there, and can it do anything now? */
+bool daemon_is_awake(const struct daemon *d);
 
 /* -- store.c: the Redis */
-/* Puts a command on the daemon's link. NULL: the link is lost meanwhile, the command went nowhere. */
-struct command *redis_send(struct daemon *d, enum command_kind kind, uint64_t view);
+/* A new link, or NULL. */
+struct link *redis_connect(struct worker *k);
+/* Puts a command on the worker's link. NULL: the link is lost meanwhile, the command went nowhere. */
+struct command *redis_send(struct worker *k, enum command_kind kind, uint64_t view);
 /* Runs the oldest command of the link that did not run yet. */
-void redis_run(struct world *w, struct link *link);
+void redis_run(struct link *link);
 /* The oldest that did not run yet, or NULL. */
 struct command *redis_unrun(struct link *link);
 /* Forgets the client; what was sent may run later, or some of it, or nothing. */
@@ -302,31 +360,33 @@ void sql_rollback(struct session *s);
 void sql_back_up(struct world *w);
 /* Comes back as it was backed up. */
 void sql_restore(struct world *w);
-/* Is a transaction open that would change something? */
-bool sql_is_open(const struct world *w);
+/* Is a statement of the queue under way, or a transaction open? */
+bool sql_is_busy(const struct lane *lane);
 
 /* -- faults.c */
-/* What may happen in this schedule. */
+/* What may happen in this schedule, and with how many queues. */
 void faults_choose(struct world *w);
 /* Lets one thing happen that is not an answer; most times nothing does. */
 void faults_step(struct world *w);
-/* No faults any more: all come back, stalls end. */
+/* No faults any more: all come back, stalls end; one of several queues may still be ailing. */
 void faults_cease(struct world *w);
+/* No queue is ailing any more; false: none was. */
+bool faults_heal(struct world *w) MUST_CHECK;
 
 /* -- audit.c */
 /* At a COMMIT: this order has become a row. */
-void audit_row(struct world *w, uint16_t order);
+void audit_row(struct lane *lane, uint16_t order);
 /* At a COMMIT: this ledger row is overwritten. */
-void audit_overwrite(struct world *w, const struct sql_row *old);
+void audit_overwrite(struct lane *lane, const struct sql_row *old);
 /* At a settle: this order is removed; `dead` is what the same settle writes as dead letters. */
-void audit_remove(struct world *w, uint16_t order, const uint16_t *dead, uint32_t n_dead);
+void audit_remove(struct lane *lane, uint16_t order, const uint16_t *dead, uint32_t n_dead);
 /* After every step. */
 void audit_step(struct world *w);
 /* At the end: where is every order? */
-void audit_end(struct world *w);
+void audit_end(struct lane *lane);
 /* At OWN: of what waits now, the positions before those that the ledger surely remembers are in doubt. */
-void audit_doubt(struct world *w);
+void audit_doubt(struct lane *lane);
 /* Is a pause for forgotten history justified? */
-void audit_history(struct world *w);
+void audit_history(struct lane *lane);
 
 #endif

@@ -1,4 +1,4 @@
-/* The simulated SQL server: a ledger table with row locks, READ COMMITTED, and connections that may end at any moment. */
+/* The simulated SQL server: a ledger table with the rows of all queues, row locks, READ COMMITTED, and connections that may end at any moment. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -16,8 +16,7 @@ db_class_name(enum db_class class)
 struct session *
 sql_connect(struct world *w, struct daemon *d)
 {
-	for (unsigned i = 0; i < POOL_MAX; i++) {
-		struct session *s = &w->pool[i];
+	EACH(w->pool, POOL_MAX, s) {
 		if (s->used)
 			continue;
 		memset(s, 0, offsetof(struct session, request));
@@ -52,24 +51,26 @@ sql_rollback(struct session *s)
 static void
 apply(struct world *w, struct session *s)
 {
+	struct lane *lane = s->lane;
+	ASSERT(s->open);
 	for (uint32_t i = 0; i < s->n_stored; i++)
-		audit_row(w, s->stored[i]);
-	for (uint32_t i = 0; i < w->limits.ledger_rows; i++) {
+		audit_row(lane, s->stored[i]);
+	for (uint32_t i = 0; i < lane->limits.ledger_rows; i++) {
 		if (!s->touched[i])
 			continue;
 		if (s->ledger_written)
-			audit_overwrite(w, &w->ring[i]);
-		w->ring[i] = s->changes[i];
+			audit_overwrite(lane, &lane->ring[i]);
+		lane->ring[i] = s->changes[i];
 	}
 	w->totals->commits += s->n_stored > 0;
 	end(s);
 }
 
 bool
-sql_is_open(const struct world *w)
+sql_is_busy(const struct lane *lane)
 {
-	for (unsigned i = 0; i < POOL_MAX; i++) {
-		if (w->pool[i].used && (w->pool[i].open || w->pool[i].asked))
+	EACH(lane->world->pool, POOL_MAX, s) {
+		if (s->used && ((s->open && s->lane == lane) || (s->asked && s->request.lane == lane)))
 			return true;
 	}
 	return false;
@@ -78,9 +79,8 @@ sql_is_open(const struct world *w)
 static bool
 is_locked_by_other(const struct world *w, const struct session *s, uint32_t slot)
 {
-	for (unsigned i = 0; i < POOL_MAX; i++) {
-		const struct session *other = &w->pool[i];
-		if (other->used && other != s && other->open && other->locked[slot])
+	EACH(w->pool, POOL_MAX, other) {
+		if (other->used && other != s && other->open && other->lane == s->request.lane && other->locked[slot])
 			return true;
 	}
 	return false;
@@ -107,7 +107,7 @@ needs(const struct session *s, uint32_t slot)
 static bool
 must_wait(const struct world *w, const struct session *s)
 {
-	for (uint32_t i = 0; i < w->limits.ledger_rows; i++) {
+	for (uint32_t i = 0; i < s->request.lane->limits.ledger_rows; i++) {
 		if (needs(s, i) && is_locked_by_other(w, s, i))
 			return true;
 	}
@@ -120,12 +120,19 @@ sql_can_run(const struct world *w, const struct session *s)
 	return s->broken || !must_wait(w, s) || w->now >= s->asked_at + w->lock_timeout;
 }
 
-/* The row as this transaction sees it, after its lock. */
+/* The row of the statement's queue as this transaction sees it. */
+static const struct sql_row *
+row_seen(const struct session *s, uint32_t slot)
+{
+	return s->touched[slot] ? &s->changes[slot] : &s->request.lane->ring[slot];
+}
+
+/* The same after its lock, to be changed by the COMMIT. */
 static struct sql_row *
-row_to_change(struct world *w, struct session *s, uint32_t slot)
+row_to_change(struct session *s, uint32_t slot)
 {
 	if (!s->touched[slot])
-		s->changes[slot] = w->ring[slot];
+		s->changes[slot] = s->request.lane->ring[slot];
 	s->touched[slot] = true;
 	return &s->changes[slot];
 }
@@ -155,37 +162,53 @@ fail_statement(struct world *w, struct session *s, enum db_class class, const ch
 	}
 }
 
-/* Copies what RING_READ and ROW_LOCK show. */
 static void
-show(struct world *w, struct session *s, uint32_t slot, size_t to)
+run_ring_make(struct lane *lane)
 {
-	s->rows[to] = s->touched[slot] ? s->changes[slot] : w->ring[slot];
-}
-
-static void
-run_ring_make(struct world *w)
-{
-	if (w->ring_made)
+	if (lane->ring_made)
 		return;
-	w->ring_made = true;
-	memset(w->ring, 0, sizeof w->ring);
+	lane->ring_made = true;
+	memset(lane->ring, 0, sizeof lane->ring);
 }
 
 static void
-run_epoch(struct world *w, struct session *s)
+run_ring_lock(struct session *s)
 {
-	for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
-		row_to_change(w, s, i)->epoch = s->request.s.epoch;
+	const struct lane *lane = s->request.lane;
+	for (uint32_t i = 0; i < lane->limits.ledger_rows; i++)
+		s->answer.epoch = lane->ring[i].epoch > s->answer.epoch ? lane->ring[i].epoch : s->answer.epoch;
 }
 
 static void
-run_ledger(struct world *w, struct session *s)
+run_epoch(struct session *s)
+{
+	for (uint32_t i = 0; i < s->request.lane->limits.ledger_rows; i++)
+		row_to_change(s, i)->epoch = s->request.s.epoch;
+}
+
+static void
+run_ring_read(struct session *s)
+{
+	s->answer.n_rows = s->request.lane->limits.ledger_rows;
+	for (uint32_t i = 0; i < s->answer.n_rows; i++)
+		s->rows[i] = *row_seen(s, i);
+}
+
+static void
+run_row_lock(struct session *s)
+{
+	s->answer.n_rows = 1;
+	s->row_slot = s->request.s.slot;
+	s->rows[0] = *row_seen(s, s->row_slot);
+}
+
+static void
+run_ledger(struct session *s)
 {
 	uint32_t slot = s->request.s.slot;
-	const struct sql_row *seen = s->touched[slot] ? &s->changes[slot] : &w->ring[slot];
-	if (seen->epoch != s->request.s.epoch)
+	if (row_seen(s, slot)->epoch != s->request.s.epoch)
 		return;
-	*row_to_change(w, s, slot) = s->request.row;
+	*row_to_change(s, slot) = s->request.row;
 	s->answer.affected = 1;
 	s->ledger_written = true;
 }
@@ -194,10 +217,10 @@ static void
 run_cut(struct world *w, struct session *s)
 {
 	const struct ledger_cut *cut = &s->request.s.cut;
-	const struct sql_row *seen = s->touched[cut->slot] ? &s->changes[cut->slot] : &w->ring[cut->slot];
+	const struct sql_row *seen = row_seen(s, cut->slot);
 	if (seen->epoch != s->request.s.epoch || seen->first != cut->first)
 		return;
-	row_to_change(w, s, cut->slot)->count = cut->count;
+	row_to_change(s, cut->slot)->count = cut->count;
 	s->answer.affected = 1;
 	w->totals->cuts++;
 }
@@ -214,7 +237,7 @@ run_rows(struct world *w, struct session *s)
 		return;
 	}
 	for (uint32_t i = 0; i < r->n_items; i++) {
-		enum poison poison = w->orders[r->items[i]].poison;
+		enum poison poison = r->lane->orders[r->items[i]].poison;
 		if (r->skip[i] || (poison != POISON_NAMED && poison != POISON_UNNAMED && poison != POISON_MESSAGE))
 			continue;
 		if (poison == POISON_MESSAGE)
@@ -232,10 +255,10 @@ run_rows(struct world *w, struct session *s)
 }
 
 static bool
-is_deferred_poison(const struct world *w, const struct session *s)
+is_deferred_poison(const struct session *s)
 {
 	for (uint32_t i = 0; i < s->n_stored; i++) {
-		if (w->orders[s->stored[i]].poison == POISON_DEFERRED)
+		if (s->lane->orders[s->stored[i]].poison == POISON_DEFERRED)
 			return true;
 	}
 	return false;
@@ -261,7 +284,7 @@ run_commit(struct world *w, struct session *s)
 	if (s->aborted) {
 		s->answer.rolled_back = true;
 		end(s);
-	} else if (is_deferred_poison(w, s)) {
+	} else if (is_deferred_poison(s)) {
 		end(s);
 		set_error(s, DB_DATA, "refused at COMMIT");
 	} else if (fault(w, w->faults.commit_doubt)) {
@@ -281,12 +304,16 @@ check_order(struct world *w, struct session *s)
 	enum statement_kind kind = s->request.s.kind;
 	if (s->request.s.begin && s->open)
 		fail(w, "BEGIN in an open transaction: MySQL commits it");
+	if (s->request.s.begin)
+		s->lane = s->request.lane;
 	s->open |= s->request.s.begin;
+	if (s->open && s->lane != s->request.lane)
+		fail(w, "statement %d of %s in a transaction of %s", (int)kind, s->request.lane->name, s->lane->name);
 	bool needs_transaction = kind == STATEMENT_LEDGER || kind == STATEMENT_ROWS || kind == STATEMENT_RING_LOCK || kind == STATEMENT_EPOCH ||
 	    kind == STATEMENT_RING_CUT || kind == STATEMENT_ROW_LOCK || kind == STATEMENT_COMMIT;
 	if (needs_transaction && !s->open && !s->aborted)
 		fail(w, "statement %d outside of a transaction", (int)kind);
-	if (kind == STATEMENT_ROWS && w->limits.ledger && !s->request.untracked && !s->ledger_written && !s->aborted)
+	if (kind == STATEMENT_ROWS && s->request.lane->limits.ledger && !s->request.untracked && !s->ledger_written && !s->aborted)
 		fail(w, "rows without their ledger row");
 }
 
@@ -295,25 +322,14 @@ run_sound(struct world *w, struct session *s)
 {
 	switch (s->request.s.kind) {
 	case STATEMENT_CATALOGUE: break;
-	case STATEMENT_RING_MAKE: run_ring_make(w); break;
-	case STATEMENT_RING_LOCK:
-		for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
-			s->answer.epoch = w->ring[i].epoch > s->answer.epoch ? w->ring[i].epoch : s->answer.epoch;
-		break;
-	case STATEMENT_EPOCH: run_epoch(w, s); break;
-	case STATEMENT_RING_READ:
-		s->answer.n_rows = w->limits.ledger_rows;
-		for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
-			show(w, s, i, i);
-		break;
+	case STATEMENT_RING_MAKE: run_ring_make(s->request.lane); break;
+	case STATEMENT_RING_LOCK: run_ring_lock(s); break;
+	case STATEMENT_EPOCH: run_epoch(s); break;
+	case STATEMENT_RING_READ: run_ring_read(s); break;
 	case STATEMENT_RING_CUT: run_cut(w, s); break;
-	case STATEMENT_LEDGER: run_ledger(w, s); break;
+	case STATEMENT_LEDGER: run_ledger(s); break;
 	case STATEMENT_ROWS: run_rows(w, s); break;
-	case STATEMENT_ROW_LOCK:
-		s->answer.n_rows = 1;
-		s->row_slot = s->request.s.slot;
-		show(w, s, s->row_slot, 0);
-		break;
+	case STATEMENT_ROW_LOCK: run_row_lock(s); break;
 	case STATEMENT_COMMIT: run_commit(w, s); break;
 	case STATEMENT_ROLLBACK: end(s); break;
 	}
@@ -338,6 +354,8 @@ sql_run(struct world *w, struct session *s)
 	bool ends = kind == STATEMENT_COMMIT || kind == STATEMENT_ROLLBACK;
 	if (s->aborted && !ends) {
 		set_error(s, DB_UNKNOWN, "current transaction is aborted");
+	} else if (kind == STATEMENT_CATALOGUE && s->request.lane->ailment == AILMENT_NO_TABLE) {
+		set_error(s, DB_SETUP, "no such table");
 	} else if (must_wait(w, s)) {
 		w->totals->lock_timeouts++;
 		fail_statement(w, s, DB_RETRY, "lock timeout");
@@ -345,11 +363,11 @@ sql_run(struct world *w, struct session *s)
 		w->totals->failed_statements++;
 		fail_statement(w, s, classes[chance(w, 6)], "failed");
 	} else {
-		for (uint32_t i = 0; i < w->limits.ledger_rows; i++)
+		for (uint32_t i = 0; i < s->request.lane->limits.ledger_rows; i++)
 			s->locked[i] |= needs(s, i);
 		run_sound(w, s);
 	}
-	trace(w, "sql %d: statement %d of %s: class %d, affected %llu%s", (int)(s - w->pool), (int)kind, s->owner == NULL ? "nobody" : s->owner->name,
+	trace(w, "sql %d: statement %d of %s: class %d, affected %llu%s", (int)(s - w->pool), (int)kind, s->worker == NULL ? "nobody" : s->worker->name,
 	    (int)s->answer.error.class, (unsigned long long)s->answer.affected, s->answer.error.message);
 }
 
@@ -359,7 +377,7 @@ sql_end_orphan(struct world *w, struct session *s)
 	ASSERT(s->owner == NULL);
 	bool commit = s->asked && !s->ran && !s->broken && s->request.s.kind == STATEMENT_COMMIT && s->open && !s->aborted;
 	w->totals->doubts += commit;
-	if (commit && !is_deferred_poison(w, s) && chance(w, 2) == 0) {
+	if (commit && !is_deferred_poison(s) && chance(w, 2) == 0) {
 		w->totals->doubts_applied++;
 		trace(w, "sql %d: an orphan's COMMIT is applied", (int)(s - w->pool));
 		apply(w, s);
@@ -373,28 +391,32 @@ sql_end_orphan(struct world *w, struct session *s)
 void
 sql_back_up(struct world *w)
 {
-	w->backup.made = true;
-	memcpy(w->backup.ring, w->ring, sizeof w->ring);
-	for (uint32_t i = 0; i < w->n_orders; i++)
-		w->backup.rows[i] = w->orders[i].rows;
-	memset(w->backup.rows + w->n_orders, 0, sizeof w->backup.rows - w->n_orders);
+	w->backed_up = true;
+	EACH(w->lanes, w->n_lanes, lane) {
+		struct backup *b = &lane->backup;
+		memcpy(b->ring, lane->ring, sizeof b->ring);
+		memset(b->rows, 0, sizeof b->rows);
+		for (uint32_t i = 0; i < lane->n_orders; i++)
+			b->rows[i] = lane->orders[i].rows;
+	}
 }
 
 void
 sql_restore(struct world *w)
 {
-	if (!w->backup.made)
+	if (!w->backed_up)
 		return;
 	trace(w, "FAULT SQL comes back from a backup");
 	w->totals->restores++;
-	memcpy(w->ring, w->backup.ring, sizeof w->ring);
-	for (uint32_t i = 0; i < w->n_orders; i++) {
-		struct order *o = &w->orders[i];
-		o->lost |= o->rows > w->backup.rows[i]; /* if it waits still, and nobody believes it stored, it comes again */
-		o->rows = w->backup.rows[i];
+	EACH(w->lanes, w->n_lanes, lane) {
+		memcpy(lane->ring, lane->backup.ring, sizeof lane->ring);
+		for (uint32_t i = 0; i < lane->n_orders; i++) {
+			struct order *o = &lane->orders[i];
+			o->lost |= o->rows > lane->backup.rows[i]; /* if it waits still, and nobody believes it stored, it comes again */
+			o->rows = lane->backup.rows[i];
+		}
 	}
-	for (unsigned i = 0; i < POOL_MAX; i++) {
-		struct session *s = &w->pool[i];
+	EACH(w->pool, POOL_MAX, s) {
 		if (!s->used)
 			continue;
 		sql_rollback(s);

@@ -1,4 +1,4 @@
-/* The simulated Redis: a list, a hash, a lease, dead letters; scripts are atomic, links keep their order. */
+/* The simulated Redis: of each queue a list, a hash, a lease, dead letters; scripts are atomic, links keep their order. */
 #include "sim.h"
 
 #include <stdio.h>
@@ -10,49 +10,67 @@ redis_unrun(struct link *link)
 	return link->n_ran < link->n ? &link->commands[(link->head + link->n_ran) % COMMANDS_MAX] : NULL;
 }
 
-struct command *
-redis_send(struct daemon *d, enum command_kind kind, uint64_t view)
+struct link *
+redis_connect(struct worker *k)
 {
-	struct world *w = d->world;
-	struct link *link = d->link;
-	if (d->dying)
+	struct world *w = k->lane->world;
+	EACH(w->links, LINKS_MAX, link) {
+		if (link->used)
+			continue;
+		link->used = true;
+		link->owner = k;
+		link->lane = k->lane;
+		link->head = link->n = link->n_ran = 0;
+		return link;
+	}
+	EACH(w->links, LINKS_MAX, link) /* too many orphans: what they sent never arrives */
+		link->used = link->owner != NULL;
+	return NULL;
+}
+
+struct command *
+redis_send(struct worker *k, enum command_kind kind, uint64_t view)
+{
+	struct world *w = k->lane->world;
+	struct link *link = k->link;
+	if (k->daemon->dying)
 		return NULL;
 	if (link == NULL)
-		fail(w, "%s sends a command without a link", d->name);
+		fail(w, "%s sends a command without a link", k->name);
 	if (link->n == COMMANDS_MAX)
-		fail(w, "%s has %u commands under way", d->name, link->n);
+		fail(w, "%s has %u commands under way", k->name, link->n);
 	struct command *c = &link->commands[(link->head + link->n++) % COMMANDS_MAX];
 	*c = (struct command){ .kind = kind, .view = view, .sent_at = w->now, .ready_at = w->now + delay(w) };
-	snprintf(c->owner, sizeof c->owner, "%s %u", d->name, d->boot);
+	snprintf(c->owner, sizeof c->owner, "%s %u", k->daemon->name, k->daemon->boot);
 	return c;
 }
 
 static bool
-is_leased(const struct world *w)
+is_leased(const struct lane *lane)
 {
-	return w->redis.lease[0] != '\0' && w->redis.lease_until > w->now;
+	return lane->redis.lease[0] != '\0' && lane->redis.lease_until > lane->world->now;
 }
 
 static void
-run_lease(struct world *w, struct command *c)
+run_lease(struct lane *lane, struct command *c)
 {
-	struct redis_data *r = &w->redis;
+	struct redis_data *r = &lane->redis;
 	size_t name = strcspn(c->owner, " ");
-	c->yes = !is_leased(w) || strncmp(r->lease, c->owner, name + 1) == 0;
+	c->yes = !is_leased(lane) || strncmp(r->lease, c->owner, name + 1) == 0;
 	if (c->yes) {
 		memcpy(r->lease, c->owner, sizeof r->lease);
-		r->lease_until = w->now + w->limits.lease_ms;
+		r->lease_until = lane->world->now + LEASE_MS;
 	}
 	memcpy(c->holder, r->lease, sizeof c->holder);
-	c->ttl = r->lease_until - w->now;
+	c->ttl = r->lease_until - lane->world->now;
 	c->epoch = r->known ? r->epoch : 0;
 }
 
 static void
-run_own(struct world *w, struct command *c)
+run_own(struct lane *lane, struct command *c)
 {
-	struct redis_data *r = &w->redis;
-	c->yes = (r->known && r->epoch >= c->epoch) || !is_leased(w) || strcmp(r->lease, c->owner) != 0;
+	struct redis_data *r = &lane->redis;
+	c->yes = (r->known && r->epoch >= c->epoch) || !is_leased(lane) || strcmp(r->lease, c->owner) != 0;
 	if (c->yes)
 		return;
 	c->fresh = !r->known || c->rewritten;
@@ -65,14 +83,14 @@ run_own(struct world *w, struct command *c)
 	memcpy(c->generation, r->generation, sizeof c->generation);
 	c->settled = r->settled;
 	c->backlog = r->n_list;
-	w->totals->takeovers++;
-	audit_doubt(w);
+	lane->world->totals->takeovers++;
+	audit_doubt(lane);
 }
 
 static void
-run_peek(struct world *w, struct command *c)
+run_peek(const struct lane *lane, struct command *c)
 {
-	const struct redis_data *r = &w->redis;
+	const struct redis_data *r = &lane->redis;
 	size_t bytes = 0;
 	c->n_items = 0;
 	while (c->n_items < c->count && c->offset + c->n_items < r->n_list) {
@@ -81,47 +99,48 @@ run_peek(struct world *w, struct command *c)
 			c->yes = true;
 			break;
 		}
-		bytes += w->orders[order].len;
+		bytes += lane->orders[order].len;
 		c->items[c->n_items++] = order;
 	}
 	c->disowned = !r->known || r->epoch != c->epoch;
 }
 
 static bool
-is_sampled(const struct world *w, const struct command *c)
+is_sampled(const struct lane *lane, const struct command *c)
 {
-	const struct redis_data *r = &w->redis;
+	const struct redis_data *r = &lane->redis;
 	for (size_t i = 0; i < c->n_samples; i++) {
 		uint32_t at = c->skip + c->sample_at[i];
-		if (at >= r->n_list || strcmp(w->orders[r->list[at]].text, w->orders[c->sample[i]].text) != 0)
+		if (at >= r->n_list || strcmp(lane->orders[r->list[at]].text, lane->orders[c->sample[i]].text) != 0)
 			return false;
 	}
 	return r->n_list >= c->skip + c->remove;
 }
 
 static enum settle_status
-settle_status(const struct world *w, const struct command *c)
+settle_status(const struct lane *lane, const struct command *c)
 {
-	const struct redis_data *r = &w->redis;
+	const struct redis_data *r = &lane->redis;
 	if (!r->known)
 		return SETTLE_MOVED;
 	if (r->epoch != c->epoch)
 		return SETTLE_FENCED;
 	if (r->settled != c->settled)
 		return SETTLE_MOVED;
-	if (!is_sampled(w, c))
+	if (!is_sampled(lane, c))
 		return SETTLE_GUARD;
-	return c->n_items > 0 && r->n_dead + c->n_items > w->dead_max ? SETTLE_FULL : SETTLE_OK;
+	return c->n_items > 0 && r->n_dead + c->n_items > lane->dead_max ? SETTLE_FULL : SETTLE_OK;
 }
 
 static void
-run_settle(struct world *w, struct command *c)
+run_settle(struct lane *lane, struct command *c)
 {
-	struct redis_data *r = &w->redis;
-	c->status = settle_status(w, c);
+	struct redis_data *r = &lane->redis;
+	struct world *w = lane->world;
+	c->status = settle_status(lane, c);
 	if (c->status == SETTLE_OK) {
 		for (uint32_t i = 0; i < c->remove; i++)
-			audit_remove(w, r->list[c->skip + i], c->items, c->n_items);
+			audit_remove(lane, r->list[c->skip + i], c->items, c->n_items);
 		memmove(r->list + c->skip, r->list + c->skip + c->remove, (r->n_list - c->skip - c->remove) * sizeof *r->list);
 		r->n_list -= c->remove;
 		r->settled += c->advance;
@@ -130,8 +149,8 @@ run_settle(struct world *w, struct command *c)
 				fail(w, "more dead letters than orders");
 			r->dead[r->n_dead++] = c->items[i];
 		}
-		if (strcmp(r->lease, c->owner) == 0 && is_leased(w))
-			r->lease_until = w->now + w->limits.lease_ms;
+		if (strcmp(r->lease, c->owner) == 0 && is_leased(lane))
+			r->lease_until = lane->world->now + LEASE_MS;
 		w->totals->settles++;
 		w->totals->dead += c->n_items;
 	}
@@ -139,41 +158,54 @@ run_settle(struct world *w, struct command *c)
 	c->settled = r->known ? r->settled : 0;
 	c->backlog = r->n_list;
 	c->dead = r->n_dead;
-	trace(w, "redis: settle of %s: status %d, position %llu", c->owner, (int)c->status, (unsigned long long)c->settled);
+	trace(w, "redis: settle of %s of %s: status %d, position %llu", lane->name, c->owner, (int)c->status, (unsigned long long)c->settled);
+}
+
+/* An answer that is an error, for some reason or other: false if there is none. */
+static bool
+is_refused(const struct link *link, struct command *c)
+{
+	static const enum redis_class classes[] = { REDIS_RETRY, REDIS_READONLY, REDIS_PAUSE, REDIS_SETUP };
+	struct world *w = link->lane->world;
+	if (c->kind == COMMAND_SETTLE && link->lane->ailment == AILMENT_REDIS)
+		c->class = REDIS_SETUP;
+	else if (link->owner != NULL && fault(w, w->faults.redis_error))
+		c->class = classes[chance(w, 4)];
+	return c->class != REDIS_OK;
 }
 
 void
-redis_run(struct world *w, struct link *link)
+redis_run(struct link *link)
 {
 	static const char *const names[] = { "lease", "own", "peek", "settle", "length", "release" };
 	struct command *c = redis_unrun(link);
+	struct lane *lane = link->lane;
+	struct world *w = lane->world;
 	ASSERT(c != NULL && !c->ran);
 	c->ran = true;
 	link->n_ran++;
 	c->ready_at = w->now + delay(w);
-	if (link->owner != NULL && fault(w, w->faults.redis_error)) {
-		static const enum redis_class classes[] = { REDIS_RETRY, REDIS_READONLY, REDIS_PAUSE, REDIS_SETUP };
-		c->class = classes[chance(w, 4)];
+	if (is_refused(link, c)) {
 		w->totals->redis_errors++;
-		trace(w, "redis: %s of %s fails with class %d", names[c->kind], c->owner, (int)c->class);
+		trace(w, "redis: %s of %s of %s fails with class %d", names[c->kind], lane->name, c->owner, (int)c->class);
 		return;
 	}
 	switch (c->kind) {
-	case COMMAND_LEASE: run_lease(w, c); break;
-	case COMMAND_OWN: run_own(w, c); break;
-	case COMMAND_PEEK: run_peek(w, c); break;
-	case COMMAND_SETTLE: run_settle(w, c); break;
+	case COMMAND_LEASE: run_lease(lane, c); break;
+	case COMMAND_OWN: run_own(lane, c); break;
+	case COMMAND_PEEK: run_peek(lane, c); break;
+	case COMMAND_SETTLE: run_settle(lane, c); break;
 	case COMMAND_LENGTH:
-		c->backlog = w->redis.n_list;
-		c->dead = w->redis.n_dead;
+		c->backlog = lane->redis.n_list;
+		c->dead = lane->redis.n_dead;
 		break;
 	case COMMAND_RELEASE:
-		if (strcmp(w->redis.lease, c->owner) == 0)
-			w->redis.lease[0] = '\0';
+		if (strcmp(lane->redis.lease, c->owner) == 0)
+			lane->redis.lease[0] = '\0';
 		break;
 	}
 	if (c->kind != COMMAND_SETTLE)
-		trace(w, "redis: %s of %s: yes %d, items %u", names[c->kind], c->owner, c->yes, c->n_items);
+		trace(w, "redis: %s of %s of %s: yes %d, items %u", names[c->kind], lane->name, c->owner, c->yes, c->n_items);
 }
 
 void
@@ -190,12 +222,16 @@ redis_orphan(struct world *w, struct link *link, bool late)
 void
 redis_snapshot(struct world *w)
 {
-	if (!w->redis.known)
-		return; /* a queue whose very first second is lost is a new one: the protocol cannot tell */
+	EACH(w->lanes, w->n_lanes, lane) {
+		if (!lane->redis.known)
+			return; /* a queue whose very first second is lost is a new one: the protocol cannot tell */
+	}
 	unsigned keep = w->n_snapshots < SNAPSHOTS_MAX ? w->n_snapshots : SNAPSHOTS_MAX - 1;
-	memmove(w->snapshots + 1, w->snapshots, keep * sizeof *w->snapshots);
-	w->snapshots[0] = w->redis;
-	w->snapshots[0].n_orders = w->n_orders;
+	EACH(w->lanes, w->n_lanes, lane) {
+		memmove(lane->snapshots + 1, lane->snapshots, keep * sizeof *lane->snapshots);
+		lane->snapshots[0] = lane->redis;
+		lane->snapshots[0].n_orders = lane->n_orders;
+	}
 	w->n_snapshots = keep + 1;
 }
 
@@ -203,14 +239,11 @@ redis_snapshot(struct world *w)
 static void
 drop_links(struct world *w)
 {
-	for (unsigned i = 0; i < LINKS_MAX; i++) {
-		struct daemon *d = w->links[i].owner;
-		if (!w->links[i].used)
-			continue;
-		if (d != NULL)
-			daemon_link_lost(d, false);
-		else
-			redis_orphan(w, &w->links[i], false);
+	EACH(w->links, LINKS_MAX, link) {
+		if (link->used && link->owner != NULL)
+			worker_link_lost(link->owner, false);
+		else if (link->used)
+			redis_orphan(w, link, false);
 	}
 }
 
@@ -220,24 +253,29 @@ redis_fall_back(struct world *w)
 	if (w->n_snapshots == 0)
 		return;
 	unsigned back = chance(w, w->n_snapshots);
-	w->redis = w->snapshots[back];
-	memmove(w->snapshots, w->snapshots + back, (w->n_snapshots - back) * sizeof *w->snapshots);
 	w->n_snapshots -= back;
-	for (uint32_t i = w->redis.n_orders; i < w->n_orders; i++)
-		w->orders[i].lost = true;
 	w->totals->fall_backs++;
-	trace(w, "FAULT Redis comes back at position %llu with %u items, %u pushes are lost", (unsigned long long)w->redis.settled, w->redis.n_list,
-	    w->n_orders - w->redis.n_orders);
+	EACH(w->lanes, w->n_lanes, lane) {
+		struct redis_data *r = &lane->redis;
+		*r = lane->snapshots[back];
+		memmove(lane->snapshots, lane->snapshots + back, w->n_snapshots * sizeof *lane->snapshots);
+		for (uint32_t i = r->n_orders; i < lane->n_orders; i++)
+			lane->orders[i].lost = true;
+		trace(w, "FAULT Redis comes back: %s at position %llu with %u items, %u pushes are lost", lane->name, (unsigned long long)r->settled, r->n_list,
+		    lane->n_orders - r->n_orders);
+	}
 	drop_links(w);
 }
 
 void
 redis_flush(struct world *w)
 {
-	trace(w, "FAULT FLUSHALL with %u items", w->redis.n_list);
-	for (uint32_t i = 0; i < w->n_orders; i++)
-		w->orders[i].lost = true;
-	w->redis = (struct redis_data){ .n_list = 0 };
+	EACH(w->lanes, w->n_lanes, lane) {
+		trace(w, "FAULT FLUSHALL: %s with %u items", lane->name, lane->redis.n_list);
+		for (uint32_t i = 0; i < lane->n_orders; i++)
+			lane->orders[i].lost = true;
+		lane->redis = (struct redis_data){ .n_list = 0 };
+	}
 	w->n_snapshots = 0;
 	w->totals->flushes++;
 }

@@ -37,7 +37,7 @@ uint64_t
 delay(struct world *w)
 {
 	if (fault(w, w->faults.slow))
-		return chance(w, 3 * w->limits.lease_ms);
+		return chance(w, 3 * LEASE_MS);
 	return chance(w, 4) == 0 ? chance(w, 50) : chance(w, 4);
 }
 
@@ -69,21 +69,24 @@ trace(const struct world *w, const char *fmt, ...)
 /* -- orders */
 
 uint16_t
-order_of(const struct world *w, const struct item *item)
+order_of(const struct lane *lane, const struct item *item)
 {
-	size_t n = (size_t)(item->text - w->orders[0].text) / sizeof *w->orders;
-	ASSERT(n < w->n_orders && w->orders[n].text == item->text);
+	size_t n = (size_t)(item->text - lane->orders[0].text) / sizeof *lane->orders;
+	if (n >= lane->n_orders)
+		fail(lane->world, "%s has an item of another queue", lane->name);
+	ASSERT(lane->orders[n].text == item->text);
 	return (uint16_t)n;
 }
 
 void
-world_push(struct world *w, bool at_our_end)
+world_push(struct lane *lane, bool at_our_end)
 {
-	struct redis_data *r = &w->redis;
-	if (w->n_orders == w->most_orders || r->n_list == PUSHES_MAX)
+	struct world *w = lane->world;
+	struct redis_data *r = &lane->redis;
+	if (lane->n_orders == lane->most_orders || r->n_list == PUSHES_MAX)
 		return;
-	uint16_t n = (uint16_t)w->n_orders++;
-	struct order *o = &w->orders[n];
+	uint16_t n = (uint16_t)lane->n_orders++;
+	struct order *o = &lane->orders[n];
 	*o = (struct order){ .poison = POISON_NONE };
 	if (w->poison_in > 0 && chance(w, w->poison_in) == 0)
 		o->poison = (enum poison)(1 + chance(w, 4));
@@ -93,7 +96,8 @@ world_push(struct world *w, bool at_our_end)
 	r->list[at_our_end ? 0 : r->n_list] = n;
 	r->n_list++;
 	w->totals->pushes++;
-	trace(w, "order %u is pushed%s, payload %s%s", n, at_our_end ? " at our end" : "", o->text, o->poison == POISON_NONE ? "" : ", poison");
+	trace(w, "%s: order %u is pushed%s, payload %s%s", lane->name, n, at_our_end ? " at our end" : "", o->text,
+	    o->poison == POISON_NONE ? "" : ", poison");
 }
 
 /* -- what can happen next */
@@ -103,11 +107,11 @@ enum action_kind { ACTION_RUN, ACTION_DELIVER, ACTION_SQL_RUN, ACTION_SQL_DELIVE
 
 struct action {
 	enum action_kind kind;
-	void *object; /* link, session or daemon */
+	void *object; /* link, session, worker or daemon */
 };
 
 struct choices {
-	struct action actions[POOL_MAX + 2 * LINKS_MAX + 8 * DAEMONS_MAX];
+	struct action actions[POOL_MAX + 2 * LINKS_MAX + DAEMONS_MAX * (2 + 4 * LANES_MAX)];
 	unsigned n;
 	uint64_t next; /* ms, when something more can happen at the earliest */
 };
@@ -139,10 +143,11 @@ consider_link(const struct world *w, struct choices *c, struct link *link)
 	if (link->owner == NULL)
 		return;
 	const struct command *head = &link->commands[link->head];
+	uint64_t free_at = link->owner->daemon->stalled_until;
 	if (link->n_ran > 0)
-		consider(w, c, ACTION_DELIVER, link->owner, later(head->ready_at, link->owner->stalled_until));
+		consider(w, c, ACTION_DELIVER, link->owner, later(head->ready_at, free_at));
 	else if (link->n > 0)
-		consider(w, c, ACTION_TIMEOUT, link->owner, later(head->sent_at + COMMAND_TIMEOUT_MS, link->owner->stalled_until));
+		consider(w, c, ACTION_TIMEOUT, link->owner, later(head->sent_at + COMMAND_TIMEOUT_MS, free_at));
 }
 
 static void
@@ -159,29 +164,37 @@ consider_session(const struct world *w, struct choices *c, struct session *s)
 }
 
 static void
+consider_worker(const struct world *w, struct choices *c, struct worker *k, bool may_lend)
+{
+	uint64_t free_at = k->daemon->stalled_until;
+	if (k->wake_at != AWAY)
+		consider(w, c, ACTION_TICK, k, later(k->wake_at, free_at));
+	if (k->link == NULL)
+		consider(w, c, ACTION_CONNECT, k, later(k->connect_at, free_at));
+	if (k->wanted > 0 && may_lend && k->held < k->lane->limits.sessions)
+		consider(w, c, ACTION_GIVE, k, free_at);
+	if (k->waiting && k->link != NULL)
+		consider(w, c, ACTION_WAKE, k, later(k->lane->redis.n_list > 0 ? w->now : k->wait_until, free_at));
+}
+
+static void
 consider_daemon(const struct world *w, struct choices *c, struct daemon *d)
 {
 	if (!d->alive) {
 		if (!w->calm || d == &w->daemons[0])
-			consider(w, c, ACTION_START, d, d->connect_at);
+			consider(w, c, ACTION_START, d, d->start_at);
 		return;
 	}
-	uint64_t free_at = d->stalled_until;
-	if (d->wake_at != AWAY)
-		consider(w, c, ACTION_TICK, d, later(d->wake_at, free_at));
-	if (d->link == NULL && !d->resting)
-		consider(w, c, ACTION_CONNECT, d, later(d->connect_at, free_at));
-	if (d->wanted > 0 && daemon_idle(d) != NULL)
-		consider(w, c, ACTION_GIVE, d, free_at);
-	if (d->waiting && d->link != NULL)
-		consider(w, c, ACTION_WAKE, d, later(w->redis.n_list > 0 ? w->now : d->wait_until, free_at));
-	for (unsigned i = 0; i < w->limits.sessions; i++) {
-		if (d->sessions[i] == NULL) {
-			consider(w, c, ACTION_SQL_CONNECT, d, free_at);
+	bool may_lend = daemon_idle(d) != NULL;
+	EACH(d->workers, w->n_lanes, k)
+		consider_worker(w, c, k, may_lend);
+	EACH(d->sessions, w->pool_size, s) {
+		if (*s == NULL) {
+			consider(w, c, ACTION_SQL_CONNECT, d, d->stalled_until);
 			break;
 		}
-		if (d->sessions[i]->ready_at > w->now && d->sessions[i]->task == NULL && d->sessions[i]->ready_at < c->next)
-			c->next = d->sessions[i]->ready_at;
+		if ((*s)->ready_at > w->now && (*s)->worker == NULL && (*s)->ready_at < c->next)
+			c->next = (*s)->ready_at;
 	}
 }
 
@@ -190,71 +203,71 @@ list_choices(struct world *w, struct choices *c)
 {
 	c->n = 0;
 	c->next = AWAY;
-	for (unsigned i = 0; i < LINKS_MAX; i++) {
-		if (w->links[i].used)
-			consider_link(w, c, &w->links[i]);
+	EACH(w->links, LINKS_MAX, link) {
+		if (link->used)
+			consider_link(w, c, link);
 	}
-	for (unsigned i = 0; i < POOL_MAX; i++) {
-		if (w->pool[i].used)
-			consider_session(w, c, &w->pool[i]);
+	EACH(w->pool, POOL_MAX, s) {
+		if (s->used)
+			consider_session(w, c, s);
 	}
-	for (unsigned i = 0; i < w->n_daemons; i++)
-		consider_daemon(w, c, &w->daemons[i]);
+	EACH(w->daemons, w->n_daemons, d)
+		consider_daemon(w, c, d);
 }
 
 /* -- doing it */
 
 static void
-connect_redis(struct world *w, struct daemon *d)
+connect_redis(struct worker *k)
 {
-	for (unsigned i = 0; i < LINKS_MAX; i++) {
-		struct link *link = &w->links[i];
-		if (link->used)
-			continue;
-		link->used = true;
-		link->owner = d;
-		link->head = link->n = link->n_ran = 0;
-		d->link = link;
-		trace(w, "%s: connected to Redis", d->name);
-		queue_redis_up(d->queue, w->now);
+	k->link = redis_connect(k);
+	if (k->link == NULL)
 		return;
-	}
-	for (unsigned i = 0; i < LINKS_MAX; i++) /* too many orphans: what they sent never arrives */
-		w->links[i].used = w->links[i].owner != NULL;
+	trace(k->lane->world, "%s: connected to Redis", k->name);
+	queue_redis_up(k->queue, k->lane->world->now);
 }
 
 static void
 connect_sql(struct world *w, struct daemon *d)
 {
-	for (unsigned i = 0; i < w->limits.sessions; i++) {
-		if (d->sessions[i] != NULL)
+	EACH(d->sessions, w->pool_size, s) {
+		if (*s != NULL)
 			continue;
-		d->sessions[i] = sql_connect(w, d);
-		if (d->sessions[i] != NULL)
-			d->sessions[i]->ready_at = w->now + delay(w);
-		else
-			for (unsigned k = 0; k < POOL_MAX; k++)
-				if (w->pool[k].owner == NULL)
-					sql_end_orphan(w, &w->pool[k]);
+		*s = sql_connect(w, d);
+		if (*s != NULL) {
+			(*s)->ready_at = w->now + delay(w);
+			return;
+		}
+		EACH(w->pool, POOL_MAX, orphan) { /* too many of them: the server notices now */
+			if (orphan->owner == NULL)
+				sql_end_orphan(w, orphan);
+		}
 		return;
 	}
 }
 
 static void
-tick(struct world *w, struct daemon *d)
+tick(struct world *w, struct worker *k)
 {
 	w->idle_ticks = w->last_tick == w->now ? w->idle_ticks + 1 : 0;
 	w->last_tick = w->now;
 	if (w->idle_ticks > 200)
-		fail(w, "%s spins: it asks to be woken at %llu again and again", d->name, (unsigned long long)d->wake_at);
-	d->wake_at = AWAY;
-	queue_tick(d->queue, w->now);
+		fail(w, "%s spins: it asks to be woken at %llu again and again", k->name, (unsigned long long)k->wake_at);
+	k->wake_at = AWAY;
+	queue_tick(k->queue, w->now);
+}
+
+static void
+wake(struct world *w, struct worker *k)
+{
+	k->waiting = false;
+	queue_woken(k->queue, w->now, fault(w, w->faults.redis_error));
 }
 
 static void
 run_link(struct world *w, struct link *link)
 {
-	redis_run(w, link);
+	redis_run(link);
 	if (link->owner == NULL)
 		redis_orphan(w, link, true);
 }
@@ -262,42 +275,43 @@ run_link(struct world *w, struct link *link)
 static void
 act(struct world *w, const struct action *a)
 {
-	struct daemon *d = a->object;
 	switch (a->kind) {
 	case ACTION_RUN: run_link(w, a->object); break;
-	case ACTION_DELIVER: daemon_deliver_command(d); break;
+	case ACTION_DELIVER: worker_deliver(a->object); break;
+	case ACTION_TIMEOUT: worker_link_lost(a->object, true); break;
 	case ACTION_SQL_RUN: sql_run(w, a->object); break;
-	case ACTION_SQL_DELIVER: daemon_deliver_answer(a->object); break;
+	case ACTION_SQL_DELIVER: worker_answer(a->object); break;
 	case ACTION_ORPHAN: sql_end_orphan(w, a->object); break;
-	case ACTION_TICK: tick(w, d); break;
-	case ACTION_GIVE: daemon_give(d); break;
-	case ACTION_CONNECT: connect_redis(w, d); break;
-	case ACTION_SQL_CONNECT: connect_sql(w, d); break;
-	case ACTION_START: daemon_start(d); break;
-	case ACTION_WAKE:
-		d->waiting = false;
-		queue_woken(d->queue, w->now, fault(w, w->faults.redis_error));
-		break;
-	case ACTION_TIMEOUT:
-		daemon_link_lost(d, true);
-		break;
+	case ACTION_TICK: tick(w, a->object); break;
+	case ACTION_GIVE: worker_give(a->object); break;
+	case ACTION_CONNECT: connect_redis(a->object); break;
+	case ACTION_SQL_CONNECT: connect_sql(w, a->object); break;
+	case ACTION_WAKE: wake(w, a->object); break;
+	case ACTION_START: daemon_start(a->object); break;
 	}
 }
 
-/* A daemon that has stopped as it should is a process that has ended. */
+static bool
+has_stopped(const struct daemon *d)
+{
+	EACH(d->workers, d->world->n_lanes, k) {
+		struct queue_view look;
+		queue_look(k->queue, &look);
+		if (look.state != QUEUE_STOPPED)
+			return false;
+	}
+	return true;
+}
+
+/* A daemon whose queues all have stopped as they should is a process that has ended. */
 static void
 reap(struct world *w)
 {
-	for (unsigned i = 0; i < w->n_daemons; i++) {
-		struct daemon *d = &w->daemons[i];
-		struct queue_view look;
-		if (!d->alive || !d->resting)
+	EACH(w->daemons, w->n_daemons, d) {
+		if (!d->alive || !d->resting || !has_stopped(d))
 			continue;
-		queue_look(d->queue, &look);
-		if (look.state == QUEUE_STOPPED) {
-			daemon_kill(d);
-			d->connect_at = w->now + chance(w, 3000);
-		}
+		daemon_kill(d);
+		d->start_at = w->now + chance(w, 3000);
 	}
 }
 
@@ -317,94 +331,146 @@ step(struct world *w)
 	audit_step(w);
 }
 
+/* -- the calm: what is left must drain */
+
 /* Has the owner stopped for history that is forgotten? */
 static bool
-is_paused_for_history(const struct world *w)
+is_paused_for_history(const struct lane *lane)
 {
-	for (unsigned i = 0; i < w->n_daemons; i++) {
+	const struct world *w = lane->world;
+	EACH(w->daemons, w->n_daemons, d) {
 		struct queue_view look;
-		if (!w->daemons[i].alive)
+		if (!d->alive)
 			continue;
-		queue_look(w->daemons[i].queue, &look);
-		if (look.block == BLOCK_HISTORY && look.epoch == w->redis.epoch)
+		queue_look(d->workers[lane - w->lanes].queue, &look);
+		if (look.block == BLOCK_HISTORY && look.epoch == lane->redis.epoch)
 			return true;
 	}
 	return false;
 }
 
+/* The operator sees the pause, and says how to go on if he means to. */
 static void
-run_calm(struct world *w)
+attend(struct world *w, struct lane *lane)
+{
+	if (lane->forgotten || !is_paused_for_history(lane))
+		return;
+	audit_history(lane);
+	w->totals->paused_history++;
+	lane->forgotten = lane->choice == HISTORY_ASK;
+	EACH(w->daemons, w->n_daemons, d)
+		worker_choose(&d->workers[lane - w->lanes]);
+}
+
+/* Is nothing left to do, but for the queues that cannot? */
+static bool
+is_quiet(const struct world *w)
+{
+	EACH(w->lanes, w->n_lanes, lane) {
+		if (lane->ailment == AILMENT_NONE && !lane->forgotten && (lane->redis.n_list > 0 || sql_is_busy(lane)))
+			return false;
+	}
+	return true;
+}
+
+static void
+drain(struct world *w)
 {
 	uint64_t until = w->now + CALM_MS;
 	unsigned quiet = 0;
 	for (unsigned i = 0; quiet < 100; i++) {
-		if (is_paused_for_history(w)) {
-			audit_history(w);
-			w->totals->paused_history++;
-			if (w->choice == HISTORY_ASK)
-				return;
-			for (unsigned d = 0; d < w->n_daemons; d++)
-				daemon_choose(&w->daemons[d]);
+		EACH(w->lanes, w->n_lanes, lane) {
+			attend(w, lane);
+			if ((w->now > until || i > CALM_STEPS) && !lane->forgotten && lane->ailment == AILMENT_NONE)
+				fail(w, "%s is not drained: %u items are left after %llu ms and %u steps", lane->name, lane->redis.n_list,
+				    (unsigned long long)(w->now + CALM_MS - until), i);
 		}
-		if (w->now > until || i > CALM_STEPS)
-			fail(w, "not drained: %u items are left after %llu ms and %u steps", w->redis.n_list, (unsigned long long)(w->now + CALM_MS - until), i);
 		step(w);
-		quiet = w->redis.n_list > 0 || sql_is_open(w) ? 0 : quiet + 1;
+		quiet = is_quiet(w) ? quiet + 1 : 0;
 	}
-	audit_end(w);
+}
+
+static void
+run_calm(struct world *w)
+{
+	faults_cease(w);
+	do
+		drain(w);
+	while (faults_heal(w));
+	EACH(w->lanes, w->n_lanes, lane) {
+		if (!lane->forgotten)
+			audit_end(lane);
+	}
+}
+
+/* -- a schedule */
+
+static void
+make_daemon(struct world *w, struct daemon *d)
+{
+	*d = (struct daemon){ .world = w, .name = { (char)('a' + (d - w->daemons)) } };
+	EACH(d->workers, w->n_lanes, k) {
+		k->daemon = d;
+		k->lane = &w->lanes[k - d->workers];
+		snprintf(k->name, sizeof k->name, "%s/%s", d->name, k->lane->name);
+	}
+	if (d == w->daemons || chance(w, 2) == 0)
+		daemon_start(d);
+	else
+		d->start_at = chance(w, 5000);
 }
 
 static void
 run(struct world *w)
 {
 	unsigned steps = 50 + chance(w, 1500), push_in = 5 + chance(w, 40);
-	for (unsigned i = 0; i < w->n_daemons; i++) {
-		struct daemon *d = &w->daemons[i];
-		*d = (struct daemon){ .world = w, .name = { (char)('a' + i) } };
-		if (i == 0 || chance(w, 2) == 0)
-			daemon_start(d);
-		else
-			d->connect_at = chance(w, 5000);
-	}
+	EACH(w->daemons, w->n_daemons, d)
+		make_daemon(w, d);
 	for (unsigned i = 0; i < steps; i++) {
 		if (chance(w, push_in) == 0) {
+			struct lane *lane = &w->lanes[chance(w, w->n_lanes)];
 			for (unsigned n = 1 + chance(w, 6); n > 0; n--)
-				world_push(w, false);
+				world_push(lane, false);
 		}
 		faults_step(w);
 		step(w);
 	}
-	faults_cease(w);
 	run_calm(w);
 }
 
-bool
-world_run(struct world *w, uint64_t seed, enum kind kind, struct totals *totals, bool trace_it)
+/* As it is before anything has happened. */
+static void
+clear(struct world *w)
 {
-	memset(w, 0, offsetof(struct world, orders));
+	memset(w, 0, offsetof(struct world, failed));
+	EACH(w->lanes, LANES_MAX, lane)
+		memset(lane, 0, offsetof(struct lane, snapshots));
+	EACH(w->links, LINKS_MAX, link)
+		link->used = false;
+	EACH(w->pool, POOL_MAX, s)
+		s->used = false;
+}
+
+bool
+world_run(struct world *w, uint64_t seed, enum kind kind, unsigned queues, struct totals *totals, bool trace_it)
+{
+	ASSERT(queues <= LANES_MAX);
+	clear(w);
 	w->seed = seed;
 	w->kind = kind;
+	w->queues = queues;
 	w->rng = seed * KINDS + kind;
 	w->trace = trace_it;
 	w->totals = totals;
 	w->now = 1000;
-	w->n_orders = w->n_snapshots = w->idle_ticks = 0;
-	w->last_tick = 0;
-	w->ring_made = w->twice_allowed = w->backup.made = false;
-	w->choice = HISTORY_ASK;
-	memset(&w->redis, 0, sizeof w->redis);
-	memset(w->ring, 0, sizeof w->ring);
-	for (unsigned i = 0; i < LINKS_MAX; i++)
-		w->links[i].used = false;
-	for (unsigned i = 0; i < POOL_MAX; i++)
-		w->pool[i].used = false;
 	faults_choose(w);
 	bool ok = setjmp(w->failed) == 0;
 	if (ok)
 		run(w);
-	if (ok)
-		for (unsigned i = 0; i < w->n_daemons; i++)
-			daemon_clear(&w->daemons[i]);
+	EACH(w->daemons, ok ? w->n_daemons : 0, d) {
+		if (d->alive)
+			daemon_kill(d);
+	}
 	totals->schedules++;
 	return ok;
 }

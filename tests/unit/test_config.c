@@ -568,6 +568,81 @@ test_show(void **state)
 	config_free(&config);
 }
 
+/* -- what a reload finds */
+
+/* Compares the first text with another. */
+static void
+differs(const char *from_text, const char *to_text, enum config_change expected, const char *said)
+{
+	struct buf report = BUF_INIT;
+	struct config *from = read_good(from_text), *to = read_good(to_text);
+	assert_int_equal(config_compare(from, to, &report), expected);
+	assert_string_equal(buf_cstr(&report), said);
+	assert_int_equal(config_compare(from, to, NULL), expected);
+	assert_int_equal(config_compare(to, to, NULL), CHANGE_NONE);
+	config_keep(to, from);
+	assert_true(config_compare(from, to, NULL) == (expected == CHANGE_RESTART ? CHANGE_NONE : expected));
+	buf_free(&report);
+	config_free(&from);
+	config_free(&to);
+}
+
+static void
+test_compare(void **state)
+{
+	static const char *const base = DATABASE QUEUE;
+	static const struct {
+		const char *to;
+		enum config_change change;
+		const char *said;
+	} cases[] = {
+		{ DATABASE QUEUE, CHANGE_NONE, "" },
+		{ ";\n[sluice]\n" QUEUE DATABASE "pool_size = 10 ; as it was\n", CHANGE_NONE, "" },
+		{ DATABASE QUEUE "batch_bytes = 1024K\n", CHANGE_NONE, "" },
+		{ DATABASE QUEUE "batch_bytes = 2M\nweight=2\n", CHANGE_LIVE, "queue orders: batch_bytes 1M -> 2M\nqueue orders: weight 1 -> 2\n" },
+		{ "[sluice]\nlog_level = debug\n" DATABASE QUEUE, CHANGE_LIVE, "sluice: log_level info -> debug\n" },
+		{ "[redis]\ncommand_timeout = 1\n" DATABASE QUEUE, CHANGE_LIVE, "redis: command_timeout 10 -> 1\n" },
+		{ "[redis]\nurl = redis://h\n" DATABASE QUEUE, CHANGE_ANEW, "redis: url unix:///run/redis/redis-server.sock -> redis://h\n" },
+		{ "[stats]\nlisten =\n" DATABASE QUEUE, CHANGE_RESTART, "needs a restart: stats: listen 127.0.0.1:9864 -> none\n" },
+		{ DATABASE "pool_size = 4\nsslmode = disable\n" QUEUE, CHANGE_RECYCLE,
+		    "database shop: sslmode prefer -> disable\ndatabase shop: pool_size 10 -> 4\n" },
+		{ DATABASE QUEUE "mode = ignore\nkey = id\n", CHANGE_ANEW, "queue orders: mode insert -> ignore\nqueue orders: key none -> id\n" },
+		{ DATABASE QUEUE "column.a = $.b\n", CHANGE_ANEW, "queue orders: column.a none -> $.b\n" },
+		{ DATABASE QUEUE "[queue refunds]\nsource = list:r\ndatabase = shop\ntable = r\n", CHANGE_ANEW, "queue refunds: new\n" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		differs(base, cases[i].to, cases[i].change, cases[i].said);
+	differs(DATABASE QUEUE "column.a = $.b\ncolumn.b = $.b\n", DATABASE QUEUE "column.b = $.b\n", CHANGE_ANEW, "queue orders: column.a $.b -> none\n");
+	differs(DATABASE QUEUE "column.a = $.b\ncolumn.b = $.b\n", DATABASE QUEUE "column.b = $.b\ncolumn.a = $.b\n", CHANGE_NONE, "");
+	differs(DATABASE "[database old]\ndriver = mysql\ndbname = o\nuser = u\n" QUEUE "[queue q]\nsource = list:q\ndatabase = old\ntable = q\n",
+	    DATABASE QUEUE, CHANGE_ANEW, "database old: removed\nqueue q: removed\n");
+}
+
+/* A password is compared, wherever it comes from, and never shown. */
+static void
+test_compare_passwords(void **state)
+{
+	static const char *const text = DATABASE "password_file = password\n" QUEUE;
+	struct buf report = BUF_INIT;
+	(void)state;
+	write_file("password", "one\n");
+	assert_int_equal(chmod("password", 0600), 0);
+	struct config *from = read_good(text);
+	write_file("password", "two\n");
+	struct config *to = read_good(text), *without = read_good(DATABASE QUEUE);
+	assert_int_equal(config_compare(from, from, &report), CHANGE_NONE);
+	assert_int_equal(config_compare(from, to, &report), CHANGE_RECYCLE);
+	assert_string_equal(buf_cstr(&report), "database shop: password changed\n");
+	buf_reset(&report);
+	assert_int_equal(config_compare(to, without, &report), CHANGE_RECYCLE);
+	assert_string_equal(buf_cstr(&report), "database shop: password_file password -> none\ndatabase shop: password changed\n");
+	buf_free(&report);
+	config_free(&from);
+	config_free(&to);
+	config_free(&without);
+}
+
 int
 main(void)
 {
@@ -598,6 +673,8 @@ main(void)
 		cmocka_unit_test(test_sample),
 		cmocka_unit_test_prestate(test_sample_file, tree),
 		cmocka_unit_test(test_show),
+		cmocka_unit_test(test_compare),
+		cmocka_unit_test(test_compare_passwords),
 	};
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	unlink(MAIN_FILE);

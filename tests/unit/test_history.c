@@ -106,6 +106,12 @@ skipped_orders_are_dead_letters_and_a_generation_begins(void **state)
 	assert_int_equal(look(w).state, QUEUE_STANDBY);
 	lease(w);
 	assert_true(w->rewritten);
+	queue_owned(w->q, w->now, w->view, &(struct own_answer){ .why = "", .generation = "h", .fresh = true });
+	uint64_t hashes[8];
+	struct ledger_row former = row_of(0, "AB", hashes);
+	former.ours = false;
+	recall(w, &former, 1);
+	assert_told(w, "1 windows of the former generation are cleared");
 }
 
 static void

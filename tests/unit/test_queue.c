@@ -91,6 +91,114 @@ a_stopped_queue_takes_nothing(void **state)
 	assert_false(give(w));
 }
 
+/* What is committed behind a window that failed can be settled only after it. */
+static void
+a_stopping_queue_stores_what_stands_before_the_committed(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefghijkl");
+	show(w);
+	assert_true(give(w));
+	assert_true(give(w));
+	ok(w, STATEMENT_LEDGER);
+	ok(w, STATEMENT_LEDGER);
+	fails(w, STATEMENT_ROWS, DB_RETRY);
+	ok(w, STATEMENT_ROWS);
+	ok(w, STATEMENT_ROLLBACK);
+	queue_stop(w->q, w->now);
+	assert_int_equal(look(w).inflight, 8);
+	ok(w, STATEMENT_COMMIT);
+	assert_int_equal(look(w).state, QUEUE_DRAIN);
+	pass(w, 100);
+	commit(w);
+	assert_int_equal(w->windows, 2);
+	settle(w);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_int_equal(look(w).counters->settled, 8);
+}
+
+static void
+a_blocked_queue_stops_at_once(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefgh");
+	show(w);
+	assert_true(give(w));
+	assert_true(give(w));
+	fails(w, STATEMENT_LEDGER, DB_SETUP);
+	ok(w, STATEMENT_LEDGER);
+	ok(w, STATEMENT_ROLLBACK);
+	ok(w, STATEMENT_ROWS);
+	queue_pause(w->q, w->now);
+	queue_stop(w->q, w->now);
+	ok(w, STATEMENT_COMMIT);
+	assert_int_equal(look(w).state, QUEUE_DRAIN);
+	assert_true(give(w));
+	fails(w, STATEMENT_CATALOGUE, DB_SETUP);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_int_equal(look(w).counters->settled, 0);
+}
+
+static void
+a_stopped_queue_begins_anew(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	commit(w);
+	settle(w);
+	queue_pause(w->q, w->now);
+	queue_stop(w->q, w->now);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	w->limits.ledger = false; /* whatever it was */
+	w->limits.sessions = 1;
+	queue_renew(w->q, w->now, &w->limits);
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	assert_int_equal(look(w).block, BLOCK_OPERATOR);
+	assert_int_equal(look(w).counters->committed, 4);
+	queue_resume(w->q, w->now);
+	w->list = "ef";
+	queue_redis_up(w->q, w->now);
+	assert_int_equal(w->leases, 2);
+	lease(w);
+	own(w);
+	show(w);
+	commit(w);
+	settle(w);
+	assert_int_equal(look(w).settled, 6);
+	assert_int_equal(look(w).counters->committed, 6);
+	assert_int_equal(look(w).counters->takeovers, 2);
+}
+
+static void
+new_limits_count_from_now_on(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefghijklmnopqrstuvwxyz");
+	show(w);
+	assert_true(give(w));
+	assert_true(give(w));
+	w->limits.sessions = 1;
+	w->limits.rate = 1;
+	queue_set_limits(w->q, w->now, &w->limits);
+	ok(w, STATEMENT_LEDGER);
+	assert_false(give(w));
+	w->limits.sessions = 3;
+	queue_set_limits(w->q, w->now, &w->limits);
+	assert_int_equal(look(w).wanted, 1);
+	assert_true(give(w)); /* the one token that there was pays for a whole window, and is owed then */
+	assert_false(give(w));
+	pass(w, 500);
+	w->limits.sessions = 4;
+	queue_set_limits(w->q, w->now, &w->limits);
+	assert_false(give(w));
+	show(w); /* more sessions, more windows */
+	w->limits.rate = 0;
+	queue_set_limits(w->q, w->now, &w->limits);
+	assert_true(give(w));
+	assert_int_equal(look(w).sessions, 4);
+}
+
 static void
 takes_no_session_that_it_has_no_use_for(void **state)
 {
@@ -465,6 +573,10 @@ main(void)
 		STORY(says_who_drains_it),
 		STORY(no_wait_is_longer_than_half_a_minute),
 		STORY(a_stopped_queue_takes_nothing),
+		STORY(a_stopping_queue_stores_what_stands_before_the_committed),
+		STORY(a_blocked_queue_stops_at_once),
+		STORY(a_stopped_queue_begins_anew),
+		STORY(new_limits_count_from_now_on),
 		STORY(takes_no_session_that_it_has_no_use_for),
 		STORY(a_settle_takes_thirty_two_windows_at_most),
 		STORY(gives_up_a_list_that_never_fits),

@@ -3,6 +3,7 @@
 import glob
 import os
 import random
+import re
 import shutil
 import signal
 import threading
@@ -106,29 +107,92 @@ def test_08_redis_comes_back_from_an_older_copy(db, own_redis, sluice):
     assert audit_with_losses(client, db, surely, perhaps)[1] == 20
 
 
-@pytest.mark.short
-def test_09_copy_older_than_the_ledger(db, own_redis, sluice):
-    make_table(db)
-    redis_server = own_redis()
-    client = redis_server.client()
+def go_back(client, redis_server, daemon, copied, lost):
+    """A Redis that is older than the ledger: it stands at 100 before the copied orders, and the ledger is far behind those and the lost ones.
+    Returns the orders that it ever had."""
     pushed = push(client, "orders", range(1, 101))
-    daemon = sluice(busy_config(redis_server, db, queue={"ledger_rows": 16, "batch_rows": 10}))
     wait_drained(client)
-    daemon.signal(signal.SIGUSR1)
-    pushed += push(client, "orders", range(101, 2101))
+    assert daemon.command("pause", "orders").returncode == 0
+    pushed += push(client, "orders", range(101, 101 + copied))
     copy = Copy(redis_server)
-    daemon.signal(signal.SIGUSR2)
+    assert daemon.command("resume", "orders").returncode == 0
+    wait_drained(client)
+    pushed += push(client, "orders", range(101 + copied, 101 + copied + lost))
     wait_drained(client)
     redis_server.kill()
     copy.bring_back(redis_server)
-    reason = wait_blocked(daemon, "ledger remembers")
-    assert "100" in reason, "the position where Redis stands"
-    daemon.signal(signal.SIGUSR2)  # to resume is no choice yet
+    wait_blocked(daemon, "came back at position 100", "`sluice accept`", "`sluice skip`")
+    return pushed
+
+
+def choose(daemon, choice):
+    """How many orders were in doubt."""
+    done = daemon.command(choice, "orders")
+    assert done.returncode == 0, done.stderr
+    daemon.wait_log("orders in doubt are ")
+    assert f"asks: {choice} orders" in daemon.log and "the operator has chosen" in daemon.log
+    return int(re.search(r"(\d+) orders in doubt are ", daemon.log)[1])
+
+
+@pytest.mark.short
+def test_09_copy_older_than_the_ledger(db, own_redis, sluice):
+    """Accepted: the orders that the ledger has forgotten come twice, those that it remembers do not."""
+    make_table(db)
+    redis_server = own_redis()
+    client = redis_server.client()
+    daemon = sluice(busy_config(redis_server, db, queue={"ledger_rows": 16, "batch_rows": 10}))
+    pushed = go_back(client, redis_server, daemon, 2000, 0)
+    daemon.command("resume")  # is no choice yet
     time.sleep(1)
     wait_blocked(daemon, "ledger remembers")
     assert client.llen("orders") == 2000
     assert daemon.get("/readyz")[0] in (200, 503)
     assert audit(client, db, pushed) == (2100, 0)
+    pushed += push(client, "orders", range(5001, 5501))
+    doubtful = choose(daemon, "accept")
+    wait_drained(client)
+    assert 2000 - 16 * 10 <= doubtful < 2000
+    again = len(account(client, db, pushed).twice)
+    assert doubtful - 16 * 10 <= again <= doubtful, "the ledger has rows for some of the orders in doubt, too"
+    assert account(client, db, pushed) == (2600 + again, 0, [], list(range(101, 101 + again)), [])
+    assert daemon.metric("sluice_reconciled_items_total", queue="orders") == 2000 - again
+    assert daemon.command("accept", "orders").returncode == 64, "nobody asks any more"
+
+
+def test_09_accepted_and_all_is_in_doubt(db, own_redis, sluice):
+    """What was pushed since stands where the ledger has forgotten everything: it is stored too, and a new generation begins."""
+    make_table(db)
+    redis_server = own_redis()
+    client = redis_server.client()
+    daemon = sluice(busy_config(redis_server, db, queue={"ledger_rows": 16, "batch_rows": 10}))
+    pushed = go_back(client, redis_server, daemon, 1000, 1000)
+    pushed += push(client, "orders", range(5001, 5501))
+    assert choose(daemon, "accept") == 1500
+    wait_drained(client)
+    daemon.wait_log("taking a new generation")
+    pushed += push(client, "orders", range(6001, 6501), bad_every=100)
+    wait_drained(client)
+    assert account(client, db, pushed) == (4095, 5, [], list(range(101, 1101)), [])
+
+
+@pytest.mark.short
+def test_09_skipped_and_retried(db, own_redis, sluice):
+    """Skipped: dead letters, those too that were pushed since. With a unique key all of them can be retried: exactly once after all."""
+    make_table(db)
+    db.user_execute("ALTER TABLE orders ADD PRIMARY KEY (id)")
+    redis_server = own_redis()
+    client = redis_server.client()
+    daemon = sluice(busy_config(redis_server, db, queue={"ledger_rows": 16, "batch_rows": 10, "mode": "ignore", "key": "id"}))
+    pushed = go_back(client, redis_server, daemon, 1000, 1000)
+    pushed += push(client, "orders", range(5001, 5501))
+    assert choose(daemon, "skip") == 1500
+    wait_drained(client)
+    assert account(client, db, pushed) == (2100, 1500, [], list(range(101, 1101)), [])
+    assert daemon.command("dead", "list", "orders").stdout.count("skipped by the operator") == 1500
+    assert daemon.command("dead", "retry", "orders", "--all").stdout == "1500 pushed back to orders\n"
+    wait_drained(client)
+    assert audit(client, db, pushed) == (2600, 0)
+    wait_until(lambda: daemon.metric("sluice_items_duplicate_total", queue="orders") == 1000, 10, "the duplicates in the metrics")
 
 
 @pytest.mark.short
