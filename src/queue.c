@@ -392,7 +392,7 @@ queue_give(struct queue *q, uint64_t now, struct session *session)
 {
 	q->now = now;
 	bool taken = q->state != QUEUE_STOPPED && store_begin(q, session);
-	q->wanted = taken && q->wanted > 0 ? q->wanted - 1 : 0; /* so the pool counts: what is wanted beyond that it must be told anew */
+	q->wanted -= taken ? least(q->wanted, 1) : q->wanted; /* so the pool counts: what is wanted beyond that it must be told anew */
 	pump(q);
 	return taken;
 }

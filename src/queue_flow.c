@@ -50,7 +50,8 @@ gather(struct queue *q, struct settling *s)
 	*s = (struct settling){ .base = at };
 	LIST_EACH(&q->windows, node) {
 		struct window *w = window_at(node);
-		if (w->first != at || w->state != WINDOW_COMMITTED || s->n == SETTLE_WINDOWS_MAX)
+		ASSERT(w->first == at);
+		if (w->state != WINDOW_COMMITTED || s->n == SETTLE_WINDOWS_MAX)
 			break;
 		at = window_end(w);
 		s->windows[s->n++] = w;

@@ -281,8 +281,8 @@ static void
 block_for_order(struct queue *q, const struct db_error *e)
 {
 	if (e->class == DB_UNKNOWN)
-		queue_set_block(q, BLOCK_RETRY, "cannot store one order, which is kept: the server refuses it with the code %s; what it says may quote the order, "
-		    "see its own log", e->code[0] ? e->code : "(none)");
+		queue_set_block(q, BLOCK_RETRY, "cannot store one order, which is kept: the server refuses it (code %s); what it says may quote the order, see its own "
+		    "log", e->code);
 	else
 		block_for(q, e, "store one order, which is kept,");
 }

@@ -15,10 +15,7 @@ import servers  # noqa: E402  pylint: disable=wrong-import-position
 def main():
     servers.end_in_order()
     postgresql = servers.PostgreSQL()
-    scratch = os.path.join(servers.workspace(), "tmp")  # a server that starts removes the temporary tables of all others in its tmpdir
-    os.mkdir(scratch)
-    os.chmod(scratch, 0o777)
-    mariadb = servers.MariaDB(options=[f"--tmpdir={scratch}"])
+    mariadb = servers.MariaDB()
     places = {"FUZZ_PG": f"host={postgresql.host} user=postgres dbname={postgresql.dbname}", "FUZZ_MYSQL": mariadb.host}
     return subprocess.run(sys.argv[1:], env={**os.environ, **places}, check=False).returncode
 

@@ -136,7 +136,7 @@ class Server:
             return self
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(dying_with_us(self.command(), self.account), stdin=subprocess.DEVNULL, stdout=log,
-                                            stderr=log, cwd=self.directory, start_new_session=True)
+                                            stderr=log, cwd=self.directory, env=self._environment(), start_new_session=True)
         wait_until(self._answers, READY_SECONDS, f"start of {type(self).__name__}")
         return self
 
@@ -183,6 +183,10 @@ class Server:
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return log.read()
 
+    def _environment(self):
+        """Its temporary files stay apart: a starting MariaDB removes those of others from a directory that they share."""
+        return {**os.environ, "TMPDIR": self.directory}
+
     def _forget(self):
         self.process = None
         self._admin = None
@@ -197,8 +201,8 @@ class Server:
 
     def _prepare(self, command):
         """Runs a command that sets up the data directory."""
-        done = subprocess.run(dying_with_us(command, self.account), cwd=self.directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(dying_with_us(command, self.account), cwd=self.directory, env=self._environment(), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}")
 
@@ -365,7 +369,7 @@ class MariaDB(Database):
     def command(self):
         durable = 1 if self.durable else 2
         return [find_program("mariadbd", "mysqld"), "--no-defaults", f"--datadir={self.data}", f"--socket={self.host}", "--skip-networking",
-                f"--pid-file={self.directory}/pid", f"--tmpdir={self.directory}", f"--max-connections={self.max_connections}", f"--innodb-flush-log-at-trx-commit={durable}",
+                f"--pid-file={self.directory}/pid", f"--max-connections={self.max_connections}", f"--innodb-flush-log-at-trx-commit={durable}",
                 "--innodb-buffer-pool-size=128M", "--innodb-log-file-size=64M", "--character-set-server=utf8mb4",
                 "--performance-schema=off", "--skip-name-resolve"] + self.options
 

@@ -297,7 +297,7 @@ def test_a_triggers_own_words_are_not_logged(db, redis_server, redis_client, slu
     code = "XX999" if db.driver == "postgresql" else "9999"
     redis_client.lpush("orders", f'{{"id":1,"customer":"{MARKER}","total":1.00}}')
     daemon = sluice(queue_config(redis_server, db, sluice={"log_level": "debug"}, queue={"retry_backoff_ms": 10}))
-    wait_until(lambda: f"with the code {code}" in daemon.log, 20, "that the queue says the code")
+    wait_until(lambda: f"(code {code})" in daemon.log, 20, "that the queue says the code")
     assert MARKER not in everything_said(daemon)
     db.user_execute("DROP TRIGGER look ON orders" if db.driver == "postgresql" else "DROP TRIGGER look")
     wait_drained(redis_client)

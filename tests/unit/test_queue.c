@@ -292,6 +292,22 @@ rows_of_the_ledger_may_overlap(void **state)
 }
 
 static void
+half_of_a_window_is_settled(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[8];
+	struct ledger_row row = row_of(0, "abc", hashes);
+	w->settled = 1;
+	begin(w, "bcd");
+	lease(w);
+	own(w);
+	recall(w, &row, 1);
+	assert_int_equal(w->count, 2);
+	show(w);
+	assert_int_equal(look(w).counters->reconciled, 2);
+}
+
+static void
 strange_dead_text_does_not_stop_it(void **state)
 {
 	struct world *w = *state;
@@ -582,6 +598,7 @@ main(void)
 		STORY(gives_up_a_list_that_never_fits),
 		STORY(bad_rows_make_windows_smaller),
 		STORY(rows_of_the_ledger_may_overlap),
+		STORY(half_of_a_window_is_settled),
 		STORY(strange_dead_text_does_not_stop_it),
 		STORY(clears_what_another_generation_left),
 		STORY(a_ring_without_rows_is_made_anew),
