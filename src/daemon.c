@@ -17,7 +17,7 @@
 #include "buf.h"
 #include "clock.h"
 #include "config.h"
-#include "crew.h"
+#include "supervisor.h"
 #include "httpd.h"
 #include "log.h"
 #include "notify.h"
@@ -32,7 +32,7 @@ struct daemon {
 	struct event *signals[SIGNALS];
 	struct event *stop_check;        /* while stopping: is everything at rest? */
 	char owner[320];                 /* "instance boot" */
-	struct crew *crew;               /* pools and workers */
+	struct supervisor *supervisor;   /* pools and workers */
 	struct httpd *httpd;             /* NULL: none wanted */
 	struct admin *admin;             /* NULL: none wanted, or it cannot be had */
 	struct daemon_view view;         /* for the stats; its config is the one in force */
@@ -71,7 +71,7 @@ on_stop_check(evutil_socket_t fd, short what, void *arg)
 	struct daemon *d = arg;
 	(void)fd;
 	(void)what;
-	size_t left = crew_at_work(d->crew);
+	size_t left = supervisor_at_work(d->supervisor);
 	if (left == 0) {
 		event_base_loopbreak(d->base);
 	} else if (clock_ms() >= d->stop_by_ms) {
@@ -94,7 +94,7 @@ stop(struct daemon *d)
 	notify_manager("STOPPING=1");
 	d->stopping = true;
 	d->stop_by_ms = clock_ms() + (uint64_t)d->view.config->drain_timeout * 1000;
-	crew_stop(d->crew);
+	supervisor_stop(d->supervisor);
 	event_add(d->stop_check, &(struct timeval){ 0, 0 });
 }
 
@@ -131,7 +131,7 @@ follow(struct daemon *d, struct config *config)
 	if (config_compare(d->view.config, config, NULL) == CHANGE_NONE)
 		config_free(&config);
 	else
-		crew_follow(d->crew, config);
+		supervisor_follow(d->supervisor, config);
 }
 
 bool
@@ -222,7 +222,7 @@ close_all(struct daemon *d)
 {
 	admin_free(&d->admin);
 	httpd_free(&d->httpd);
-	crew_free(&d->crew);
+	supervisor_free(&d->supervisor);
 	for (size_t i = 0; i < SIGNALS; i++)
 		event_free(d->signals[i]);
 	event_free(d->stop_check);
@@ -259,7 +259,7 @@ daemon_run(const struct config *config)
 	d.base = event_base_new();
 	ASSERT(d.base != NULL);
 	listen_to_signals(&d);
-	d.crew = crew_new(d.base, config, d.owner, &d.view);
+	d.supervisor = supervisor_new(d.base, config, d.owner, &d.view);
 	int status = EX_OK;
 	if (!open_ports(&d)) {
 		status = EX_CONFIG;

@@ -1,4 +1,4 @@
-/* `sluice run`: the signals, the stats port and the admin socket of one process; its pools and workers are the crew's. */
+/* `sluice run`: the signals, the stats port and the admin socket of one process; its pools and workers are the supervisor's. */
 #ifndef SLUICE_DAEMON_H
 #define SLUICE_DAEMON_H
 

@@ -12,20 +12,20 @@
 #include <stddef.h>
 
 struct config;
-struct crew;
+struct supervisor;
 struct daemon_view;
 struct event_base;
 
-/* Opens all pools and starts all workers. `owner` is "instance boot", for leases. What is given is borrowed. The crew keeps configuration, pools and
+/* Opens all pools and starts all workers. `owner` is "instance boot", for leases. What is given is borrowed. The supervisor keeps configuration, pools and
  * workers in `view` up to date. */
-struct crew *crew_new(struct event_base *base, const struct config *config, const char *owner, struct daemon_view *view);
+struct supervisor *supervisor_new(struct event_base *base, const struct config *config, const char *owner, struct daemon_view *view);
 /* Follows another configuration, whose options that take a restart are those in force. Takes it; the former is freed when nobody works by it. */
-void crew_follow(struct crew *crew, struct config *config);
+void supervisor_follow(struct supervisor *supervisor, struct config *config);
 /* All finish what is in flight and give their leases back. */
-void crew_stop(struct crew *crew);
+void supervisor_stop(struct supervisor *supervisor);
 /* How many have not done so yet? */
-size_t crew_at_work(const struct crew *crew);
+size_t supervisor_at_work(const struct supervisor *supervisor);
 /* Closes everything at once; nulls the caller's pointer. */
-void crew_free(struct crew **crew);
+void supervisor_free(struct supervisor **supervisor);
 
 #endif
