@@ -728,12 +728,14 @@ step(void)
 		struct session *session = &world.sessions[turn];
 		if (world.wanted > 0 && session->state == SESSION_IDLE) {
 			session->state = SESSION_BUSY;
+			world.wanted--;
 			if (queue_give(world.queue, world.now, session))
 				return true;
+			world.wanted = 0; /* as the pool counts */
 			session->state = SESSION_IDLE;
 		}
 	}
-	return false;
+	return world.n_calls > 0; /* who refuses a session may ask for something else */
 }
 
 /* Is there nothing left to be done, or a reason to stop? */

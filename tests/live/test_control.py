@@ -119,8 +119,8 @@ def ids_of(db):
 def test_reconnect(db, redis_server, redis_client, sluice):
     make_table(db)
     daemon = sluice(queue_config(redis_server, db, queue={"batch_rows": 20}, pool_size=4))
+    wait_until(lambda: len(ids_of(db)) == 4, 20, "four connections")
     before = ids_of(db)
-    assert len(before) == 4
     pushed = push(redis_client, "orders", range(20_000))
     with Sampler(db) as sampler:
         for words in (["reconnect", "shop"], ["reconnect"]):

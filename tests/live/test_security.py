@@ -228,7 +228,9 @@ def dumps_core(process):
 @pytest.mark.parametrize("options", [(), ("--core",)])
 def test_no_core_file_and_no_look_into_its_memory(pg, redis_server, clean, sluice, release, directory, options):
     """Unless the operator wants it."""
-    daemon = sluice(queue_config(redis_server, pg, sluice={"instance": f"core-{os.getpid()}"}, pool_size=1), start=False)
+    config = queue_config(redis_server, pg, sluice={"instance": f"core-{os.getpid()}"}, pool_size=1)
+    config["stats"] = {"admin_socket": f"{directory}/home/admin.sock"}
+    daemon = sluice(config, start=False)
     with plain_daemon(release, directory, daemon, *options) as (process, drop, home):
         assert readable_by_its_user(process, drop) == bool(options)
         wait_until(lambda: "sluice_redis_up 1" in daemon.get("/metrics")[1], 10, "its stats, though it reads /proc itself")
