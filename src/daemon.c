@@ -17,10 +17,10 @@
 #include "buf.h"
 #include "clock.h"
 #include "config.h"
-#include "supervisor.h"
 #include "httpd.h"
 #include "log.h"
 #include "notify.h"
+#include "supervisor.h"
 #include "worker.h"
 
 #define SIGNALS 5

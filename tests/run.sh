@@ -7,7 +7,7 @@ usage() {
 usage: tests/run.sh [--unit] [--live] [--faults] [-k EXPRESSION] [--keep]
   --unit         only the unit tests, the simulator and the fuzzers
   --live         only the tests against real servers
-  --faults       only the fault matrix (tests/live/faults), whole: ten minutes. Otherwise one quick test for each of its rows
+  --faults       only the fault matrix (tests/live/faults), whole. Otherwise a quick test for most of its rows
   -k EXPRESSION  only live tests whose names match, as pytest's -k
   --keep         leaves the scratch directory with the builds and logs
 END
@@ -143,7 +143,7 @@ run_live_tests() {
 	echo '== live tests'
 	run_pytest 840 --ignore "$top/tests/live/faults" "$top/tests/live"
 	[ -z "$expression" ] || return
-	echo '== faults, one quick test a row'
+	echo '== faults, the quick tests'
 	run_pytest 600 -m short "$top/tests/live/faults"
 	run_kills
 }
