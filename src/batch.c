@@ -18,22 +18,17 @@ batch_free(struct batch *batch)
 	*batch = (struct batch)BATCH_INIT;
 }
 
-long
-batch_item(const struct batch_statement *statement, long row, long offset)
+uint32_t
+batch_row(const struct batch_statement *statement, size_t offset)
 {
-	ASSERT(statement->n_rows <= statement->cap_rows);
-	if (row >= 0)
-		return row < (long)statement->n_rows ? (long)statement->rows[row] : -1;
-	if (offset < 0 || statement->is_copy || statement->n_rows == 0 || (size_t)offset < statement->offsets[0])
-		return -1;
-
+	ASSERT(!statement->is_copy && statement->n_rows > 0 && offset >= statement->offsets[0]);
 	uint32_t low = 0, high = statement->n_rows; /* the row begins at low or behind it, and before high */
 	while (high - low > 1) {
 		uint32_t middle = low + (high - low) / 2;
-		if (statement->offsets[middle] <= (size_t)offset)
+		if (statement->offsets[middle] <= offset)
 			low = middle;
 		else
 			high = middle;
 	}
-	return (long)statement->rows[low];
+	return low;
 }

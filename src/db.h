@@ -47,6 +47,7 @@ struct db_result {
 	struct db_error error;  /* class DB_OK: none */
 	uint64_t affected;      /* rows changed by the (last) statement */
 	bool rolled_back;       /* COMMIT was answered with ROLLBACK */
+	bool in_transaction;    /* one is open still; not known after an error */
 	size_t rows, columns;   /* of the (last) result set; 0 if none */
 	const char *const *values; /* rows * columns texts, row by row; NULL is SQL's NULL; bytes may hold NUL, see lengths */
 	const size_t *lengths;     /* rows * columns */
@@ -67,6 +68,8 @@ struct db_events {
 
 struct db_ops {
 	const char *name; /* as in `driver =` */
+	bool error_names_row; /* the row that an error names is the row; false: it may be a row of a statement inside of a trigger */
+	bool error_aborts;    /* an error ends the whole transaction but for what is behind a savepoint; false: it undoes its statement only */
 	/* Starts to connect to the first of `hosts` that accepts writes, logs in, sets up the session (strict, UTC, utf8, timeouts:
 	 * idle-in-transaction `idle_transaction_s` seconds, statements query_timeout), runs connect_query. The config outlives the connection. */
 	struct db_conn *(*open)(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s,

@@ -17,13 +17,14 @@ set_column(struct db_error *error, const char *name, size_t len)
 	buf_free(&text);
 }
 
-/* The table's own name, without schema and quotes, in `COPY "schema"."table" ...`; the error context begins with it. */
+/* The table's own name, without schema and quotes, in `SAVEPOINT s;COPY "schema"."table" ...`; the error context begins with it. */
 static void
 copy_table(const char *sql, struct buf *name)
 {
-	if (strncasecmp(sql, "COPY ", 5) != 0)
+	sql = strstr(sql, "COPY ");
+	if (sql == NULL)
 		return;
-	sql += 5;
+	sql += strlen("COPY ");
 	do {
 		buf_reset(name);
 		if (*sql == '"') {

@@ -177,6 +177,14 @@ read_values(MYSQL_RES *stored, struct db_result *result, const char ***values, s
 	result->lengths = *lengths;
 }
 
+/* Is a transaction open, as the last answer has it? */
+static bool
+is_in_transaction(const struct db_conn *conn)
+{
+	unsigned status = 0;
+	return mariadb_get_infov(conn->mysql, MARIADB_CONNECTION_SERVER_STATUS, &status) == 0 && (status & SERVER_STATUS_IN_TRANS) != 0;
+}
+
 /* The statement has been answered. Last thing to do in an event. */
 static void
 statement_done(struct db_conn *conn)
@@ -201,6 +209,7 @@ statement_done(struct db_conn *conn)
 		read_values(stored, &result, &values, &lengths);
 	else
 		result.affected = mysql_affected_rows(conn->mysql);
+	result.in_transaction = is_in_transaction(conn);
 	watch(conn, MYSQL_WAIT_READ);
 	give_answer(conn, &result);
 	free(values);

@@ -238,6 +238,7 @@ finish(struct db_conn *conn)
 		bool selected = strncmp(PQcmdStatus(res), "SELECT", 6) == 0;
 		result.affected = selected ? 0 : strtoull(PQcmdTuples(res), NULL, 10);
 		result.rolled_back = conn->rolled_back;
+		result.in_transaction = PQtransactionStatus(conn->pg) == PQTRANS_INTRANS;
 	}
 	event_del(&conn->timer);
 	conn->failed = result.error.lost;
@@ -623,6 +624,8 @@ pg_quote_text(struct buf *out, const char *text, size_t len)
 
 const struct db_ops db_postgresql = {
 	.name = "postgresql",
+	.error_names_row = true,
+	.error_aborts = true,
 	.open = pg_open,
 	.query = pg_query,
 	.copy = pg_copy,

@@ -173,6 +173,7 @@ store_row(struct run *run, struct group *group, uint32_t item)
 		buf_adds(out, as->row_next);
 	note_row(statement, item, out->len);
 	buf_add(out, e->row.data, e->row.len);
+	statement->end = out->len;
 	return true;
 }
 

@@ -22,7 +22,8 @@ struct batch_statement {
 	struct buf copy;     /* the COPY's data; empty for an INSERT */
 	bool is_copy;
 	uint32_t *rows;      /* rows[i] is the item that row i of the statement came from; n_rows of them */
-	size_t *offsets;     /* INSERT: where row i begins in sql; n_rows of them */
+	size_t *offsets;     /* where row i begins in sql, or in copy; n_rows of them */
+	size_t end;          /* where the last row ends there */
 	uint32_t n_rows;
 	uint32_t cap_rows;   /* allocated in rows and offsets */
 };
@@ -39,8 +40,8 @@ struct batch {
 
 /* Frees everything in it. */
 void batch_free(struct batch *batch);
-/* Which item a server error belongs to: by its row, else by its offset in the text; -1 where neither tells. */
-long batch_item(const struct batch_statement *statement, long row, long offset);
+/* The row of an INSERT in which this byte of its text stands; what stands behind the rows counts as the last. */
+uint32_t batch_row(const struct batch_statement *statement, size_t offset);
 
 struct encoder;
 

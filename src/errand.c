@@ -10,6 +10,7 @@
 #include "ledger.h"
 #include "mapping.h"
 #include "pool.h"
+#include "rows.h"
 #include "table.h"
 #include "window.h"
 
@@ -20,9 +21,8 @@ struct errand {
 	const struct errand_place *place; /* borrowed */
 	struct task *task;                /* borrowed */
 	struct statement statement;       /* what was asked */
-	size_t next;                      /* ROWS: statement of the batch under way */
-	uint64_t affected;                /* ROWS: so far */
-	uint64_t rows;                    /* ROWS: sent so far */
+	struct rows rows;                 /* ROWS: on their way */
+	uint64_t taken;                   /* ROWS: what of them the last answer told of */
 };
 
 static struct session *
@@ -191,41 +191,16 @@ on_epoch_read(void *arg, const struct db_result *result)
 /* -- rows */
 
 static void
-send_rows(struct errand *e);
-
-static void
-on_rows_stored(void *arg, const struct db_result *result)
+on_rows_sent(void *arg, const struct db_result *result, long item)
 {
 	struct errand *e = arg;
 	struct answer a = answer_from(result);
-	const struct batch_statement *b = &session_of(e)->batch.statements[e->next];
-	if (a.error.class != DB_OK) {
-		a.item = batch_item(b, a.error.row, a.error.offset);
-		finish(e, &a);
-		return;
-	}
-	e->rows += b->n_rows;
-	e->affected += result->affected;
-	e->next++;
-	send_rows(e);
-}
-
-static void
-send_rows(struct errand *e)
-{
-	struct session *s = session_of(e);
-	if (e->next == s->batch.n) {
-		struct answer a = { .item = -1 };
-		if (e->place->config->mode == MODE_IGNORE && e->affected < e->rows)
-			a.duplicates = e->rows - e->affected;
-		finish(e, &a);
-		return;
-	}
-	const struct batch_statement *b = &s->batch.statements[e->next];
-	if (b->is_copy)
-		driver_of(e)->copy(s->conn, b->sql.data, b->sql.len, b->copy.data, b->copy.len, on_rows_stored, e);
-	else
-		driver_of(e)->query(s->conn, b->sql.data, b->sql.len, on_rows_stored, e);
+	a.item = item;
+	a.taken = e->rows.sent - e->taken;
+	e->taken = e->rows.sent;
+	if (a.error.class == DB_OK && e->place->config->mode == MODE_IGNORE && e->rows.affected < e->rows.sent)
+		a.duplicates = e->rows.sent - e->rows.affected;
+	finish(e, &a);
 }
 
 /* -- which statement says what */
@@ -254,7 +229,7 @@ run_body(struct errand *e, bool begin_first)
 		send(e, on_plain);
 		break;
 	case STATEMENT_ROWS:
-		send_rows(e);
+		rows_begin(&e->rows, session_of(e), e->statement.piece, on_rows_sent, e);
 		break;
 	default:
 		ledger_sql(driver_of(e), p->config->target->driver, p->config->name, p->generation, &e->statement, sql);
@@ -286,6 +261,12 @@ errand_of(const struct errand_place *place, struct task *task)
 void
 errand_run(const struct errand_place *place, struct task *task, const struct statement *s)
 {
+	if (s->again) {
+		struct errand *under_way = task->session->borrower;
+		ASSERT(s->kind == STATEMENT_ROWS && under_way != NULL && under_way->task == task);
+		rows_go_on(&under_way->rows);
+		return;
+	}
 	struct errand *e = errand_of(place, task);
 	e->statement = *s;
 	bool joined = s->begin && place->config->target->driver == DRIVER_POSTGRESQL && s->kind != STATEMENT_ROWS; /* saves a round trip */

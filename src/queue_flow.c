@@ -2,14 +2,12 @@
  * changed the list. */
 #include "queue_inner.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
 
 #define GUARD_STREAK_MAX 3
-#define COMMIT_ROWS 200.0 /* rows that cost as much as a commit, about */
 #define MEASURE_BUSY_MS 100
 #define MEASURE_IDLE_MS 5000
 #define POLL_MS 100
@@ -279,15 +277,6 @@ windows_short(const struct queue *q)
 	return target - open < limit - all ? target - open : limit - all;
 }
 
-/* Rows of a window. A refused row costs its window's work anew, a smaller window costs more commits: with a commit as dear as COMMIT_ROWS rows and a
- * share r of bad ones, n rows cost n + COMMIT_ROWS + r n^2 / 2, which is least a row at sqrt(2 COMMIT_ROWS / r). */
-static uint32_t
-window_rows_wanted(const struct queue *q)
-{
-	double best = q->refusal_rate > 0 ? sqrt(2 * COMMIT_ROWS / q->refusal_rate) : q->limits.batch_rows;
-	return best < q->limits.batch_rows ? (uint32_t)best + 1 : q->limits.batch_rows;
-}
-
 /* Are there items enough behind the known ones to make a window of? */
 static bool
 is_worth_a_peek(const struct queue *q)
@@ -296,7 +285,7 @@ is_worth_a_peek(const struct queue *q)
 	uint64_t waiting = q->settle.active ? q->backlog - (q->backlog < q->settle.remove ? q->backlog : q->settle.remove) : q->backlog;
 	if (waiting <= known)
 		return false;
-	return waiting - known >= window_rows_wanted(q) || !partial_in_flight(q);
+	return waiting - known >= q->limits.batch_rows || !partial_in_flight(q);
 }
 
 static void
@@ -316,8 +305,8 @@ peek(struct queue *q)
 	p->overlap = p->first > base && known > 0;
 	size_t budget = windows * q->limits.batch_bytes;
 	uint64_t count = budget / (q->average + 1) + 1;
-	if (count > (uint64_t)windows * window_rows_wanted(q))
-		count = (uint64_t)windows * window_rows_wanted(q);
+	if (count > (uint64_t)windows * q->limits.batch_rows)
+		count = (uint64_t)windows * q->limits.batch_rows;
 	if (q->choice != HISTORY_ASK && count > q->doubt_end - p->first)
 		count = q->doubt_end - p->first;
 	if (row != NULL && p->first + count > row->first) {
@@ -395,7 +384,7 @@ static void
 cut_windows(struct queue *q, const struct item *items, uint32_t n, bool at_end, struct arena *arena)
 {
 	uint64_t first = q->peek.first;
-	uint32_t from = 0, most = window_rows_wanted(q);
+	uint32_t from = 0, most = q->limits.batch_rows;
 	while (from < n) {
 		size_t bytes = items[from].len;
 		uint32_t to = from + 1;

@@ -139,8 +139,6 @@ bool queue_redis_failed(struct queue *q, enum redis_class class, const char *why
 /* -- queue_flow.c */
 /* Starts whatever the flow can do now: settle, peek, wait. State DRAIN. */
 void flow_pump(struct queue *q);
-/* Weight of one row in refusal_rate: it remembers about this many. */
-#define REFUSAL_ROWS 5000.0
 /* Connections a queue may ever have windows for. */
 unsigned flow_window_limit(const struct queue *q);
 /* Splits off what others took, so that a READ window holds only what is in the list; what they took counts as done. */

@@ -1,6 +1,7 @@
 /* The SQL side of a queue: which task a lent session gets, and what its outcome means for the window. */
 #include "queue_inner.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,11 @@
 #define RESOLVE_AGAIN_MS 1000
 #define LOOK_AGAIN_MS 5000        /* a table that somebody alters while we run is noticed this soon */
 #define LOOK_UNKNOWN_MS 1000      /* a field without a column counts as unknown only if the table was looked at so lately */
-#define LOOK_FRESH_MS 200        /* a row that is refused counts as bad only if the table was looked at so lately */
+#define LOOK_FRESH_MS 200         /* a row that is refused counts as bad only if the table was looked at so lately */
+#define LOOK_REFUSED_MS 100       /* and while some are, it is looked at so often */
+#define REFUSAL_ROWS 5000.0       /* weight of one row in refusal_rate: it remembers about this many */
+#define REFUSAL_LOW (1 / REFUSAL_ROWS) /* rows are refused now and then, not one after the other */
+#define PIECE_ROWS 25.0           /* rows that cost as much as a statement, about */
 
 /* -- choosing */
 
@@ -73,7 +78,8 @@ refill(struct queue *q)
 static bool
 is_look_due(const struct queue *q)
 {
-	return q->recheck || (q->now - q->looked_at >= LOOK_AGAIN_MS && first_ready(q, WINDOW_READ) != NULL);
+	unsigned every = q->refusal_rate > REFUSAL_LOW ? LOOK_REFUSED_MS : LOOK_AGAIN_MS;
+	return q->recheck || (q->now - q->looked_at >= every && first_ready(q, WINDOW_READ) != NULL);
 }
 
 static bool
@@ -202,6 +208,19 @@ undo_store(struct queue *q, struct task *t)
 	free(t);
 }
 
+/* Rows of a piece; 0: the window is stored as a whole, as none is bad. A refused row costs its piece's work anew, a smaller piece costs more
+ * statements: with a statement as dear as PIECE_ROWS rows and a share r of bad ones, n rows cost n + PIECE_ROWS + r n^2 / 2, which is least a row at
+ * sqrt(2 PIECE_ROWS / r). */
+static uint32_t
+piece_wanted(const struct queue *q, const struct window *w)
+{
+	uint32_t rows = window_rows(w);
+	double best = q->refusal_rate > 0 ? sqrt(2 * PIECE_ROWS / q->refusal_rate) : rows;
+	if (w->suspect && best > rows / 2)
+		best = rows / 2;
+	return best < rows ? (uint32_t)best + 1 : 0;
+}
+
 static bool
 begin_store(struct queue *q, struct session *session)
 {
@@ -217,6 +236,7 @@ begin_store(struct queue *q, struct session *session)
 	window_set_state(w, WINDOW_COMMITTING);
 	if (slot != NO_SLOT)
 		q->ring[slot].busy = true;
+	t->piece = piece_wanted(q, w);
 	if (!q->ports->prepare(q->world, t) && q->now - q->looked_at >= LOOK_UNKNOWN_MS) {
 		undo_store(q, t);
 		q->recheck = true;
@@ -400,16 +420,48 @@ only_row(const struct window *w)
 	return i;
 }
 
-/* The rows' fault: find the one that is bad. Where the server names it, the rest is tried again at once, in one window: commits are dearer than rows. */
+static bool
+is_item(const struct window *w, long item)
+{
+	return item >= 0 && item < w->count && !w->skip[item];
+}
+
+/* The rows' fault, and the transaction is gone: the rest is tried again at once, in pieces from now on. COMMIT names no row and takes no pieces. */
 static void
 bad_rows(struct queue *q, struct window *w, const struct task *t)
 {
-	if (t->item >= 0 && t->item < w->count && !w->skip[t->item])
+	if (is_item(w, t->item))
 		refuse(q, w, (uint32_t)t->item, &t->error);
 	else if (window_rows(w) == 1)
 		refuse(q, w, only_row(w), &t->error);
+	else if (t->failed == STATEMENT_ROWS && t->piece == 0)
+		w->suspect = true;
 	else
 		halve(q, w);
+}
+
+/* May the transaction go on without the item that SQL has refused? */
+static bool
+may_go_on(const struct queue *q, const struct task *t, const struct answer *a)
+{
+	return t->kind == TASK_STORE && t->asked == STATEMENT_ROWS && t->piece > 0 && t->outcome == TASK_RUNNING && t->view == q->view && !q->altered &&
+	    a->error.class == DB_DATA && !a->error.lost && is_item(t->window, a->item) && q->now - q->looked_at < LOOK_FRESH_MS;
+}
+
+/* A row of a transaction in pieces was refused: on without it, unless that was one too many. */
+static void
+go_on_without(struct queue *q, struct task *t, const struct answer *a)
+{
+	q->counters.retries[DB_DATA]++;
+	q->refused -= least(q->refused, (unsigned)a->taken);
+	refuse(q, t->window, (uint32_t)a->item, &a->error);
+	if (!queue_is_halted(q)) {
+		task_go_on(t);
+		return;
+	}
+	struct answer stop = *a;
+	stop.error.class = DB_RETRY;
+	task_answer(t, &stop);
 }
 
 static void
@@ -534,7 +586,10 @@ void
 queue_answered(struct queue *q, uint64_t now, struct task *t, const struct answer *a)
 {
 	q->now = now;
-	task_answer(t, a);
+	if (may_go_on(q, t, a))
+		go_on_without(q, t, a);
+	else
+		task_answer(t, a);
 	if (t->asked == STATEMENT_RING_READ && t->outcome == TASK_RUNNING && t->view == q->view)
 		ring_recalled(q, a);
 	drive(q, t);

@@ -54,12 +54,21 @@ program_length(const struct task *t)
 static void
 ask(struct task *t, enum statement_kind kind, struct statement *s)
 {
-	*s = (struct statement){ .kind = kind, .epoch = t->epoch, .settled = t->settled, .slot = t->slot, .window = t->window };
+	*s = (struct statement){ .kind = kind, .epoch = t->epoch, .settled = t->settled, .slot = t->slot, .window = t->window, .piece = t->piece };
 	if (kind == STATEMENT_RING_CUT)
 		s->cut = t->cuts[t->step];
+	if (kind == STATEMENT_LEDGER)
+		t->listed = t->window->n_rejects;
 	s->begin = programs[t->kind].transaction && !t->in_transaction;
 	t->in_transaction = programs[t->kind].transaction && kind != STATEMENT_COMMIT && kind != STATEMENT_ROLLBACK;
 	t->asked = kind;
+}
+
+/* Have rows been refused since the ledger row was written? */
+static bool
+is_list_short(const struct task *t, enum statement_kind next)
+{
+	return t->kind == TASK_STORE && t->ledger && next == STATEMENT_COMMIT && t->window->n_rejects > t->listed;
 }
 
 bool
@@ -72,6 +81,12 @@ task_next(struct task *t, struct statement *s)
 		t->abandoned = true;
 		return true;
 	}
+	if (t->again) {
+		ask(t, STATEMENT_ROWS, s);
+		s->again = true;
+		t->again = false;
+		return true;
+	}
 	while (t->step < program_length(t) && is_needless(t, statement_at(t, t->step)))
 		t->step++;
 	if (t->step == program_length(t)) {
@@ -79,9 +94,21 @@ task_next(struct task *t, struct statement *s)
 		t->outcome = TASK_DONE;
 		return false;
 	}
-	ask(t, statement_at(t, t->step), s);
+	enum statement_kind kind = statement_at(t, t->step);
+	if (is_list_short(t, kind)) {
+		ask(t, STATEMENT_LEDGER, s);
+		return true;
+	}
+	ask(t, kind, s);
 	t->step++;
 	return true;
+}
+
+void
+task_go_on(struct task *t)
+{
+	ASSERT(t->kind == TASK_STORE && t->asked == STATEMENT_ROWS && t->piece > 0 && t->outcome == TASK_RUNNING && !t->again);
+	t->again = true;
 }
 
 static void

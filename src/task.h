@@ -5,7 +5,7 @@
  *   RAISE    lock the ring (waits for every open transaction of a former owner), write the next epoch, commit
  *   RECALL   read the ring
  *   CUT      take dead history out of the ring, fenced by the epoch, commit
- *   STORE    the ledger row under our epoch, the rows, commit: exactly once rests on these three being one transaction
+ *   STORE    the ledger row under our epoch, the rows, the row once more if rows were refused, commit: exactly once rests on these being one transaction
  *   RESOLVE  a COMMIT was not answered: read the ledger row with a lock, which waits for the old transaction's end
  */
 #ifndef SLUICE_TASK_H
@@ -49,7 +49,7 @@ enum statement_kind {
 	STATEMENT_RING_READ,  /* all rows; hashes and dead of those that end behind `settled`, or are of another generation: not */
 	STATEMENT_RING_CUT,   /* apply `cut` where the row has `epoch` */
 	STATEMENT_LEDGER,     /* write `window` into `slot` where the row has `epoch` */
-	STATEMENT_ROWS,       /* store the window's rows */
+	STATEMENT_ROWS,       /* store the window's rows, but for its rejects */
 	STATEMENT_ROW_LOCK,   /* lock and read the row in `slot` */
 	STATEMENT_COMMIT,
 	STATEMENT_ROLLBACK,
@@ -62,6 +62,8 @@ struct statement {
 	uint64_t settled;
 	uint32_t slot;
 	const struct window *window;
+	uint32_t piece;           /* ROWS: rows that a refusal may undo; 0: it undoes the whole transaction */
+	bool again;               /* ROWS: go on, the item that was refused is a reject now */
 	struct ledger_cut cut;
 };
 
@@ -70,6 +72,7 @@ struct answer {
 	struct db_error error;         /* class DB_OK: none */
 	long item;                     /* DB_DATA: index in the window of the item that the server named; -1: not named */
 	uint64_t affected;             /* LEDGER, CUT: rows changed */
+	uint64_t taken;                /* ROWS: rows that SQL has taken since the last answer, also where it refused one then */
 	uint64_t duplicates;           /* ROWS: rows that were there already (mode ignore) */
 	bool altered;                  /* CATALOGUE: the table is not what it was when it was last looked at */
 	bool rolled_back;              /* COMMIT was answered with ROLLBACK */
@@ -98,12 +101,15 @@ struct task {
 	uint64_t epoch;          /* ours; RAISE: the epoch to write at least, then the one written */
 	uint64_t settled;        /* RECALL */
 	uint32_t slot;           /* STORE, RESOLVE */
+	uint32_t piece;          /* STORE: as in the statement */
 	struct ledger_cut *cuts; /* CUT: n_cuts of them; owned */
 	size_t n_cuts;
 	/* from here on task.c's own */
 	unsigned step;              /* next statement of the program */
 	enum statement_kind asked;  /* the one under way */
 	bool in_transaction;        /* BEGIN went out, neither COMMIT nor ROLLBACK did */
+	bool again;                 /* ROWS goes on without the item that was refused */
+	uint32_t listed;            /* rejects that stand in the ledger row as it was written last */
 	bool abandoned;             /* the session's end decides nothing: it failed already, only ROLLBACK is left */
 	enum task_outcome outcome;
 	enum statement_kind failed; /* TASK_FAILED, TASK_DOUBT: the statement whose answer it was */
@@ -117,5 +123,7 @@ struct task {
 bool task_next(struct task *task, struct statement *statement) MUST_CHECK;
 /* Takes the answer to the statement that task_next() gave. For RING_READ the caller looks at the rows itself. */
 void task_answer(struct task *task, const struct answer *answer);
+/* Instead of that, where ROWS in pieces was answered with a refused item, which has become a reject: the transaction goes on without it. */
+void task_go_on(struct task *task);
 
 #endif

@@ -43,6 +43,7 @@ struct window {
 	bool has_task;            /* a task works on it; it lives until that ends, on the queue's list or off it */
 	bool partial;             /* formed at the end of the list with room left; at most one of these is in flight */
 	bool reconciled;          /* found committed in the ledger, not committed by us just now */
+	bool suspect;             /* SQL refused a row of it and did not say which: it is stored in pieces */
 	bool untracked;           /* no ledger row stands for it: in doubt after a fall-back, and accepted by the operator */
 	uint32_t slot;            /* ledger row that its transaction writes, while COMMITTING or DOUBT; else NO_SLOT */
 	unsigned attempts;        /* failures so far that were not its data's fault */

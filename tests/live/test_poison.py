@@ -111,6 +111,9 @@ RULES = {
         "foreign key": (PEOPLE + ["ALTER TABLE orders ADD FOREIGN KEY (id) REFERENCES people (id)"], "1452"),
         "check": (["ALTER TABLE orders ADD CONSTRAINT rule CHECK (id NOT IN (7, 13))"], "4025"),
         "trigger": (["CREATE TRIGGER rule BEFORE INSERT ON orders FOR EACH ROW IF NEW.id IN (7, 13) THEN SIGNAL SQLSTATE '45000'; END IF"], "1644"),
+        # the server names row 2: that of the trigger's own statement
+        "trigger's statement": (["CREATE TABLE notes (note varchar(4))", "CREATE TRIGGER rule BEFORE INSERT ON orders FOR EACH ROW "
+                                 "INSERT INTO notes VALUES ('fine'), (IF(NEW.id IN (7, 13), 'too long', 'fine'))"], "1406"),
         "unique prefix": (["INSERT INTO orders (id, customer, total) VALUES (107, 'customer 7', 1), (113, 'customer 13', 1)",
                            "ALTER TABLE orders ADD UNIQUE (customer(20))"], "1062"),
         "partition": (["ALTER TABLE orders PARTITION BY LIST (id) (PARTITION most VALUES IN (%s))" %

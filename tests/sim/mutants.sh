@@ -75,6 +75,10 @@ mutant "3 --seed 40000" "the last rows are not kept for the oldest window" queue
 	'room.spare > margin ? room.spare - margin : 0' 'room.spare'
 mutant 4 "what was read is trusted though Redis was emptied" queue_flow.c \
 	'} else if (a->disowned) {' '} else if (0) {'
+mutant 0 "the ledger row does not list what was refused behind it" task.c \
+	't->window->n_rejects > t->listed' 'false'
+mutant 0 "a transaction goes on, and SQL begins with its rows anew" task.c \
+	's->again = true;' 's->again = false;'
 mutant 0 "a session in doubt is lent again" task.c \
 	't->error.lost |= doubt || t->asked == STATEMENT_ROLLBACK;' ';'
 mutant "0 --queues 3" "a transaction is left open for the queue that borrows the session next" task.c \

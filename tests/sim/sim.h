@@ -176,6 +176,7 @@ struct session {
 	uint16_t stored[2 * BATCH_MAX]; /* orders */
 	uint32_t n_stored;
 	bool ledger_written;       /* LEDGER said 1 in this transaction */
+	bool refused;              /* ROWS in pieces refused an item of it, and may go on */
 };
 
 /* -- one queue, outside of the daemons */

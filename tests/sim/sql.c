@@ -20,7 +20,7 @@ sql_connect(struct world *w, struct daemon *d)
 		if (s->used)
 			continue;
 		memset(s, 0, offsetof(struct session, request));
-		s->open = s->aborted = s->ledger_written = false;
+		s->open = s->aborted = s->ledger_written = s->refused = false;
 		s->n_stored = 0;
 		memset(s->locked, 0, sizeof s->locked);
 		memset(s->touched, 0, sizeof s->touched);
@@ -36,7 +36,7 @@ sql_connect(struct world *w, struct daemon *d)
 static void
 end(struct session *s)
 {
-	s->open = s->aborted = s->ledger_written = false;
+	s->open = s->aborted = s->ledger_written = s->refused = false;
 	s->n_stored = 0;
 	memset(s->locked, 0, sizeof s->locked);
 	memset(s->touched, 0, sizeof s->touched);
@@ -242,10 +242,17 @@ run_rows(struct world *w, struct session *s)
 			continue;
 		if (poison == POISON_MESSAGE)
 			fail(w, "order %u is not acceptable and reached SQL", r->items[i]);
-		fail_statement(w, s, DB_DATA, "refused");
-		s->answer.item = poison == POISON_NAMED ? (long)i : -1;
+		if (r->s.piece > 0) {
+			set_error(s, DB_DATA, "refused"); /* its piece is undone, and found out which item it was */
+			s->answer.taken = chance(w, 3);
+			s->refused = true;
+		} else {
+			fail_statement(w, s, DB_DATA, "refused");
+		}
+		s->answer.item = r->s.piece > 0 || poison == POISON_NAMED ? (long)i : -1;
 		return;
 	}
+	s->refused = false;
 	if (s->n_stored + rows > 2 * BATCH_MAX)
 		fail(w, "rows twice in one transaction");
 	for (uint32_t i = 0; i < r->n_items; i++) {
@@ -313,6 +320,8 @@ check_order(struct world *w, struct session *s)
 	    kind == STATEMENT_RING_CUT || kind == STATEMENT_ROW_LOCK || kind == STATEMENT_COMMIT;
 	if (needs_transaction && !s->open && !s->aborted)
 		fail(w, "statement %d outside of a transaction", (int)kind);
+	if (kind == STATEMENT_ROWS && s->request.s.again != s->refused)
+		fail(w, s->refused ? "rows from the start where they were to go on" : "rows that go on where none was refused");
 	if (kind == STATEMENT_ROWS && s->request.lane->limits.ledger && !s->request.untracked && !s->ledger_written && !s->aborted)
 		fail(w, "rows without their ledger row");
 }

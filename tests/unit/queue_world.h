@@ -39,6 +39,7 @@ struct world {
 	struct asked {
 		struct task *task;
 		enum statement_kind kind;
+		bool again;
 	} asked[ASKED_MAX];      /* n_asked statements that wait for their answer */
 	size_t n_asked;
 	char waits_for[3];       /* questions to Redis in their order: peek, settle */
@@ -120,7 +121,7 @@ on_ask(void *world, struct task *task, const struct statement *statement)
 {
 	struct world *w = world;
 	assert_true(w->n_asked < ASKED_MAX);
-	w->asked[w->n_asked++] = (struct asked){ task, statement->kind };
+	w->asked[w->n_asked++] = (struct asked){ task, statement->kind, statement->again };
 }
 
 static void
@@ -280,29 +281,43 @@ go_on(struct world *w)
 		settle(w);
 }
 
+/* Did the last refusal not end its transaction? */
+static bool
+goes_on(const struct world *w)
+{
+	return w->n_asked > 0 && w->asked[0].again;
+}
+
 /* Stores one window. */
 static void
 commit(struct world *w)
 {
-	assert_true(give(w));
-	if (w->limits.ledger)
-		ok(w, STATEMENT_LEDGER);
+	if (!goes_on(w)) {
+		assert_true(give(w));
+		if (w->limits.ledger)
+			ok(w, STATEMENT_LEDGER);
+	}
 	if (w->asked[0].kind == STATEMENT_ROWS) /* else all of it is refused */
 		ok(w, STATEMENT_ROWS);
+	if (w->asked[0].kind == STATEMENT_LEDGER) /* it tells of the refused ones */
+		ok(w, STATEMENT_LEDGER);
 	ok(w, STATEMENT_COMMIT);
 }
 
-/* The table refuses this item of the next window; -1: it does not say which. */
+/* The table refuses this item of the next window, or of the one under way; -1: it does not say which. */
 static inline void
 refuse(struct world *w, long item, const char *code, const char *column)
 {
 	struct answer a = { .item = item, .error = { .class = DB_DATA, .message = "bad" } };
 	snprintf(a.error.code, sizeof a.error.code, "%s", code);
 	snprintf(a.error.column, sizeof a.error.column, "%s", column);
-	assert_true(give(w));
-	ok(w, STATEMENT_LEDGER);
+	if (!goes_on(w)) {
+		assert_true(give(w));
+		ok(w, STATEMENT_LEDGER);
+	}
 	answer_at(w, 0, STATEMENT_ROWS, &a);
-	ok(w, STATEMENT_ROLLBACK);
+	if (!goes_on(w))
+		ok(w, STATEMENT_ROLLBACK);
 }
 
 static void

@@ -183,14 +183,10 @@ test_copy_sets(void **state)
 	    "COPY \"t\" (\"id\",\"a\") FROM STDIN\n1\t2\n5\t4\n"
 	    "COPY \"t\" (\"id\") FROM STDIN\n3\n\\N\n"
 	    "INSERT INTO \"t\" (\"id\") VALUES (DEFAULT),(DEFAULT)\n");
-	assert_int_equal(batch_item(&f->batch.statements[0], 1, -1), 3);
-	assert_int_equal(batch_item(&f->batch.statements[0], 2, -1), -1);
-	assert_int_equal(batch_item(&f->batch.statements[0], -1, 3), -1);
-	assert_int_equal(batch_item(&f->batch.statements[1], 1, -1), 5);
-	assert_int_equal(batch_item(&f->batch.statements[2], -1, -1), -1);
-	assert_int_equal(batch_item(&f->batch.statements[2], -1, 3), -1);
-	assert_int_equal(batch_item(&f->batch.statements[2], -1, 33), 2);
-	assert_int_equal(batch_item(&f->batch.statements[2], -1, 43), 4);
+	assert_int_equal(f->batch.statements[0].rows[1], 3);
+	assert_int_equal(f->batch.statements[1].rows[1], 5);
+	assert_int_equal(f->batch.statements[2].rows[batch_row(&f->batch.statements[2], 33)], 2);
+	assert_int_equal(f->batch.statements[2].rows[batch_row(&f->batch.statements[2], 43)], 4);
 }
 
 static void
@@ -231,9 +227,9 @@ test_postgresql_upsert(void **state)
 	    "INSERT INTO \"t\" AS target (\"id\") VALUES ('2'),(NULL),(NULL) ON CONFLICT (\"id\") DO NOTHING\n"
 	    "INSERT INTO \"t\" AS target (\"id\",\"a\") VALUES ('1','3') ON CONFLICT (\"id\") DO UPDATE SET \"a\"=EXCLUDED.\"a\"\n"
 	    "INSERT INTO \"t\" AS target (\"id\",\"b\") VALUES ('1','9') ON CONFLICT (\"id\") DO UPDATE SET \"b\"=EXCLUDED.\"b\"\n");
-	assert_int_equal(batch_item(&f->batch.statements[0], 1, -1), 3);
-	assert_int_equal(batch_item(&f->batch.statements[2], 0, -1), 1);
-	assert_int_equal(batch_item(&f->batch.statements[3], 0, -1), 4);
+	assert_int_equal(f->batch.statements[0].rows[1], 3);
+	assert_int_equal(f->batch.statements[2].rows[0], 1);
+	assert_int_equal(f->batch.statements[3].rows[0], 4);
 }
 
 /* A later pass runs after all earlier ones, also where its group was first seen before theirs. */
@@ -428,7 +424,7 @@ test_rejects(void **state)
 	    "reject 6 (): larger than max_item_bytes (30)\n"
 	    "reject 7 (b): \\u0000 cannot be stored in a PostgreSQL text\n"
 	    "COPY \"t\" (\"id\") FROM STDIN\n3\n");
-	assert_int_equal(batch_item(&f->batch.statements[0], 0, -1), 8);
+	assert_int_equal(f->batch.statements[0].rows[0], 8);
 }
 
 static void
@@ -453,8 +449,8 @@ test_statement_max(void **state)
 	    "INSERT INTO `t` (`id`) VALUES ('123'),('456')\n"
 	    "INSERT INTO `t` (`id`) VALUES ('7890'),('1')\n"
 	    "INSERT INTO `t` (`id`) VALUES ('12345678901')\n");
-	assert_int_equal(batch_item(&f->batch.statements[1], 1, -1), 3);
-	assert_int_equal(batch_item(&f->batch.statements[2], -1, 31), 4);
+	assert_int_equal(f->batch.statements[1].rows[1], 3);
+	assert_int_equal(f->batch.statements[2].rows[batch_row(&f->batch.statements[2], 31)], 4);
 }
 
 /* An ISO 8601 text and what MySQL gets; NULL: it goes as it is. */

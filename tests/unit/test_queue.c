@@ -254,19 +254,62 @@ gives_up_a_list_that_never_fits(void **state)
 }
 
 static void
-bad_rows_make_windows_smaller(void **state)
+a_refused_row_undoes_its_piece_only(void **state)
 {
 	struct world *w = *state;
-	w->limits.batch_rows = 2000;
-	w->limits.batch_bytes = 1000000;
-	drain(w, "abc");
+	w->limits.batch_rows = 8;
+	drain(w, "abcdefgh");
 	show(w);
-	refuse(w, 1, "22P02", "total");
+	refuse(w, -1, "23505", ""); /* somewhere: in pieces from now on */
+	assert_false(goes_on(w));
+	refuse(w, 2, "23505", "");
+	assert_true(goes_on(w));
+	refuse(w, 5, "23505", "");
+	assert_true(goes_on(w));
 	commit(w);
-	w->list = "abcdef"; /* others push */
 	settle(w);
-	assert_int_equal(look(w).counters->dead[DB_DATA], 1);
-	assert_in_range(w->count, 3 * 1400, 3 * 1420);
+	assert_int_equal(look(w).counters->committed, 6);
+	assert_int_equal(look(w).counters->dead[DB_DATA], 2);
+	assert_int_equal(look(w).counters->batches_failed, 1);
+}
+
+static void
+a_piece_is_refused_by_a_table_long_not_seen(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	refuse(w, -1, "23505", "");
+	assert_true(give(w));
+	w->now += 1000;
+	ok(w, STATEMENT_LEDGER);
+	answer_at(w, 0, STATEMENT_ROWS, &(struct answer){ .item = 1, .error = { .class = DB_DATA } });
+	ok(w, STATEMENT_ROLLBACK);
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE);
+	commit(w); /* it was the table */
+	settle(w);
+	assert_int_equal(look(w).counters->committed, 4);
+}
+
+static void
+a_piece_fails_otherwise(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	refuse(w, -1, "23505", "");
+	assert_true(give(w));
+	ok(w, STATEMENT_LEDGER);
+	answer_at(w, 0, STATEMENT_ROWS, &(struct answer){ .item = 1, .error = { .class = DB_RETRY } });
+	ok(w, STATEMENT_ROLLBACK);
+	pass(w, 150);
+	assert_true(give(w));
+	ok(w, STATEMENT_LEDGER);
+	answer_at(w, 0, STATEMENT_ROWS, &(struct answer){ .item = 1, .error = { .class = DB_DATA, .lost = true } });
+	commit(w);
+	assert_int_equal(look(w).counters->committed, 3);
+	assert_int_equal(look(w).counters->dead[DB_DATA], 0); /* not settled yet */
 }
 
 static void
@@ -511,6 +554,7 @@ a_server_may_name_the_wrong_row(void **state)
 	drain(w, "abcd");
 	show(w);
 	refuse(w, 99, "22P02", "");
+	refuse(w, 99, "22P02", ""); /* in pieces too */
 	assert_int_equal(look(w).counters->split, 1);
 	refuse(w, 0, "22P02", "");
 	refuse(w, 0, "22P02", ""); /* once more, so it must be the other one */
@@ -596,7 +640,9 @@ main(void)
 		STORY(takes_no_session_that_it_has_no_use_for),
 		STORY(a_settle_takes_thirty_two_windows_at_most),
 		STORY(gives_up_a_list_that_never_fits),
-		STORY(bad_rows_make_windows_smaller),
+		STORY(a_refused_row_undoes_its_piece_only),
+		STORY(a_piece_is_refused_by_a_table_long_not_seen),
+		STORY(a_piece_fails_otherwise),
 		STORY(rows_of_the_ledger_may_overlap),
 		STORY(half_of_a_window_is_settled),
 		STORY(strange_dead_text_does_not_stop_it),
