@@ -108,23 +108,53 @@ first_line(const char *text, size_t n, const char **complaint)
 	return password;
 }
 
-/* The password in the file that the key names; NULL if it names none, or after an error. */
-static char *
-read_password(struct draft *draft, const struct section *section, enum option_id id, const char *path)
+/* Where a password file is: one without a leading slash is a credential that the service manager has put there for us, or stands beside the file that
+ * names it. */
+static void
+find_secret(const struct section *section, const char *path, struct buf *found)
 {
-	int fd = open_secret(draft, section, id, path);
-	if (fd < 0)
-		return NULL;
-	char *password = NULL;
+	const char *credentials = getenv("CREDENTIALS_DIRECTORY");
+	ASSERT(section->file != NULL && found->len == 0);
+	if (*path != '/' && credentials != NULL) {
+		buf_addf(found, "%s/%s", credentials, path);
+		if (access(buf_cstr(found), F_OK) == 0)
+			return;
+		buf_reset(found);
+	}
+	path_add(found, path, section->file);
+}
+
+/* The first line of an open file; NULL: `complaint` says why. */
+static char *
+read_first_line(int fd, const char **complaint)
+{
+	char *line = NULL;
 	char text[PASSWORD_MAX_BYTES + 2]; /* the longest, its newline, and one to see that it is longer */
 	ssize_t n = read(fd, text, sizeof text);
-	const char *complaint = n < 0 ? strerror(errno) : NULL;
-	if (n >= 0)
-		password = first_line(text, (size_t)n, &complaint);
-	if (password == NULL)
-		buf_addf(key_error(draft, section, id), "%s: %s\n", path, complaint);
+	if (n < 0)
+		*complaint = strerror(errno);
+	else
+		line = first_line(text, (size_t)n, complaint);
 	explicit_bzero(text, sizeof text);
-	close(fd);
+	return line;
+}
+
+/* The password in the file that the key names; NULL if it names none, or after an error. */
+static char *
+read_password(struct draft *draft, const struct section *section, enum option_id id, const char *name)
+{
+	if (name == NULL)
+		return NULL;
+	struct buf path = BUF_INIT;
+	find_secret(section, name, &path);
+	int fd = open_secret(draft, section, id, buf_cstr(&path));
+	const char *complaint = NULL;
+	char *password = fd < 0 ? NULL : read_first_line(fd, &complaint);
+	if (complaint != NULL)
+		buf_addf(key_error(draft, section, id), "%s: %s\n", buf_cstr(&path), complaint);
+	if (fd >= 0)
+		close(fd);
+	buf_free(&path);
 	return password;
 }
 

@@ -331,14 +331,14 @@ take_key(void *arg, const char *header, const char *name, const char *value)
 
 /* Files */
 
-/* The pattern as seen from the directory of the file that holds it. */
-static void
-add_relative(struct buf *out, const char *pattern, const char *including)
+void
+path_add(struct buf *out, const char *path, const char *file)
 {
-	const char *slash = strrchr(including, '/');
-	if (*pattern != '/' && slash != NULL)
-		buf_add(out, including, (size_t)(slash - including) + 1);
-	buf_adds(out, pattern);
+	const char *slash = strrchr(file, '/');
+	ASSERT(path != NULL);
+	if (*path != '/' && slash != NULL)
+		buf_add(out, file, (size_t)(slash - file) + 1);
+	buf_adds(out, path);
 }
 
 static void
@@ -346,7 +346,7 @@ read_included(struct draft *draft)
 {
 	const struct section *section = &draft->sections[SECTION_SLUICE];
 	struct buf pattern = BUF_INIT;
-	add_relative(&pattern, draft->config->include, section->file);
+	path_add(&pattern, draft->config->include, section->file);
 	glob_t found;
 	int rc = glob(buf_cstr(&pattern), 0, NULL, &found);
 	if (rc == 0) { /* `section` moves with the first */

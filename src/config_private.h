@@ -104,6 +104,8 @@ bool name_ok(const char *name) MUST_CHECK;
 
 /* Reads one file into the draft; what it includes, too, unless it is included itself. False: it could not be read, which was told. */
 bool draft_read_file(struct draft *draft, const char *path, bool included);
+/* Appends a path or pattern as seen from the directory of the file that names it. */
+void path_add(struct buf *out, const char *path, const char *file);
 
 /* config_address.c */
 

@@ -459,6 +459,32 @@ test_password(void **state)
 	assert_int_equal(unlink("password"), 0);
 }
 
+/* A name without a leading slash: what the service manager gave us counts; else the file beside sluice.ini, wherever we were started. */
+static void
+test_password_of_the_service(void **state)
+{
+	(void)state;
+	struct buf errors = BUF_INIT;
+	assert_int_equal(mkdir("given", 0700), 0);
+	write_file("given/password", "from the manager\n");
+	assert_int_equal(chmod("given/password", 0400), 0);
+	setenv("CREDENTIALS_DIRECTORY", "given", 1);
+	struct config *config = read_good(WITH_PASSWORD);
+	assert_string_equal(config->databases[0].password, "from the manager");
+	config_free(&config);
+	assert_int_equal(unlink("given/password"), 0);
+	write_file("given/" MAIN_FILE, WITH_PASSWORD);
+	read_bad(WITH_PASSWORD, "password_file: password cannot be read: No such file or directory\n", false);
+	unsetenv("CREDENTIALS_DIRECTORY");
+	write_file("given/password", "beside the file\n");
+	assert_int_equal(chmod("given/password", 0400), 0);
+	config = config_read("given/" MAIN_FILE, &errors);
+	assert_non_null(config);
+	assert_string_equal(config->databases[0].password, "beside the file");
+	config_free(&config);
+	assert_int_equal(unlink("given/password") + unlink("given/" MAIN_FILE) + rmdir("given"), 0);
+}
+
 static void
 test_password_refused(void **state)
 {
@@ -669,6 +695,7 @@ main(void)
 		cmocka_unit_test(test_columns),
 		cmocka_unit_test(test_include),
 		cmocka_unit_test(test_password),
+		cmocka_unit_test(test_password_of_the_service),
 		cmocka_unit_test(test_password_refused),
 		cmocka_unit_test(test_sample),
 		cmocka_unit_test_prestate(test_sample_file, tree),
