@@ -25,67 +25,12 @@
 static const struct command {
 	const char *name;
 	command_fn *run;
-	const char *summary; /* one line of `sluice --help` */
-	const char *usage;   /* behind the name */
-	const char *help;    /* what it does, with an example */
+	const char *summary; /* the rest as in commands.def */
+	const char *usage;
+	const char *help;
 } commands[] = {
-	{ "run", cmd_run, "drain the queues, in the foreground", " [--core]",
-	    "Drains every queue of the configuration into its table until SIGTERM or SIGINT; logs to stderr. A second signal ends it at once.\n"
-	    "SIGUSR1 pauses all queues, SIGUSR2 resumes them.\n\n"
-	    "  --core  allows core files and debuggers, who will see passwords and orders; without it nobody but root reads its memory\n\n"
-	    "  sluice -c /etc/sluice/sluice.ini run\n" },
-	{ "check", cmd_check, "look for what is wrong with the configuration and the servers", " [--offline]",
-	    "Reads the configuration, logs in everywhere, compares tables and columns, connections and limits, and says what each queue guarantees.\n"
-	    "One line a finding: ok, warning or error, where, and what to do. Changes nothing. Exit status: 0 without errors, 69 a server cannot be\n"
-	    "reached, 78 something must be corrected.\n\n"
-	    "  --offline  only the configuration, no server\n\n"
-	    "  sluice check\n" },
-	{ "init", cmd_init, "make the ledger tables, or print what an administrator has to do", " [--print]",
-	    "Makes the table sluice_ledger in each database where it is missing.\n\n"
-	    "  --print  makes nothing: prints the statements, the smallest GRANTs and the Redis ACL that sluice needs\n\n"
-	    "  sluice init --print | less\n" },
-	{ "show", cmd_show, "show queues, pools, connections, counters, dead letters or the configuration",
-	    " queues|pools|connections|stats|dead|config [--json]",
-	    "Asks the running daemon by its stats port (`listen` in [stats]), or where it has none by its admin socket; `config` only reads the file.\n"
-	    "No passwords are shown.\n\n"
-	    "  --json  as JSON\n\n"
-	    "  sluice show queues\n" },
-	{ "pause", cmd_control, "start nothing new", " [QUEUE]",
-	    "The daemon finishes what is in flight and then takes nothing from the queue; without QUEUE from all queues. The orders stay in their list.\n"
-	    "It lasts until sluice resume, or until the daemon is started anew.\n\n"
-	    "  sluice pause orders\n" },
-	{ "resume", cmd_control, "go on after a pause, or try again now", " [QUEUE]",
-	    "Ends a pause. A queue that waits because of an error tries again at once. Without QUEUE: all queues.\n\n"
-	    "  sluice resume orders\n" },
-	{ "accept", cmd_control, "after Redis fell back too far: store what is in doubt", " QUEUE",
-	    "When Redis comes back from a copy that is older than what the ledger remembers, some of the orders that wait may have been stored before.\n"
-	    "The queue stops then, and says how many they are. This stores them, perhaps a second time: nothing is lost.\n\n"
-	    "  sluice accept orders\n" },
-	{ "skip", cmd_control, "after Redis fell back too far: make dead letters of what is in doubt", " QUEUE",
-	    "As sluice accept, but those orders become dead letters: nothing comes twice, and nothing is lost as long as you look through them.\n"
-	    "sluice dead show, retry and drop deal with them one by one, or all at once.\n\n"
-	    "  sluice skip orders && sluice dead list orders\n" },
-	{ "reconnect", cmd_control, "open all connections to a database anew", " [DATABASE]",
-	    "Connections that rest are opened anew at once, the others when their batch is done; without DATABASE those of all databases. After a\n"
-	    "failover, or a change of a role's settings, for instance. There is never one connection more than pool_size.\n\n"
-	    "  sluice reconnect shop\n" },
-	{ "reload", cmd_control, "read the configuration again", "",
-	    "All or nothing: when anything in it is wrong, the old one stays in force. Says what has changed, and what takes a restart. Exit status: 78\n"
-	    "nothing was changed. SIGHUP does the same.\n\n"
-	    "  sluice reload\n" },
-	{ "loglevel", cmd_control, "log more, or less", " error|warning|info|debug",
-	    "Until the daemon reads its configuration again.\n\n"
-	    "  sluice loglevel debug\n" },
-	{ "dead", cmd_dead, "list, show, retry or drop dead letters",
-	    " list QUEUE [--json]\n       sluice [-c FILE] dead show|retry|drop QUEUE [INDEX|--all] [--yes]",
-	    "  list   index, position, time and reason of each; not the payload\n"
-	    "  show   reason and payload\n"
-	    "  retry  pushes the payload to the producer's end of the queue and takes the dead letter off its list, in one step\n"
-	    "  drop   takes it off its list; asks first on a terminal\n\n"
-	    "Without INDEX, or with --all: all dead letters of the queue.\n\n"
-	    "  --json  one JSON object a dead letter\n"
-	    "  --yes   does not ask\n\n"
-	    "  sluice dead retry orders 0\n" },
+#define COMMAND(name, function, summary, usage, help) { #name, function, summary, usage, help },
+#include "commands.def"
 };
 
 #define N_COMMANDS (sizeof commands / sizeof *commands)
