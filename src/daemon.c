@@ -17,6 +17,7 @@
 #include "buf.h"
 #include "clock.h"
 #include "config.h"
+#include "heartbeat.h"
 #include "httpd.h"
 #include "log.h"
 #include "notify.h"
@@ -35,6 +36,7 @@ struct daemon {
 	struct supervisor *supervisor;   /* pools and workers */
 	struct httpd *httpd;             /* NULL: none wanted */
 	struct admin *admin;             /* NULL: none wanted, or it cannot be had */
+	struct heartbeat *heartbeat;     /* NULL: no service manager listens */
 	struct daemon_view view;         /* for the stats; its config is the one in force */
 	bool stopping;                   /* a first SIGTERM came */
 	uint64_t stop_by_ms;             /* then it goes, whatever is in flight */
@@ -220,6 +222,7 @@ open_ports(struct daemon *d)
 static void
 close_all(struct daemon *d)
 {
+	heartbeat_free(&d->heartbeat);
 	admin_free(&d->admin);
 	httpd_free(&d->httpd);
 	supervisor_free(&d->supervisor);
@@ -241,6 +244,18 @@ listen_to_signals(struct daemon *d)
 	d->stop_check = event_new(d->base, -1, 0, on_stop_check, d);
 }
 
+/* By its usual, coarse clock a timer is late in its own eyes when it rings, and an idle daemon wakes three times for each. */
+static struct event_base *
+new_base(void)
+{
+	struct event_config *how = event_config_new();
+	int rc = event_config_set_flag(how, EVENT_BASE_FLAG_PRECISE_TIMER);
+	struct event_base *base = event_base_new_with_config(how);
+	ASSERT(rc == 0 && base != NULL);
+	event_config_free(how);
+	return base;
+}
+
 int
 daemon_run(const struct config *config)
 {
@@ -256,8 +271,7 @@ daemon_run(const struct config *config)
 	ASSERT(got == (ssize_t)sizeof boot);
 	srandom((unsigned)boot); /* for the jitter of waits */
 	snprintf(d.owner, sizeof d.owner, "%s %016llx", config->instance, (unsigned long long)boot);
-	d.base = event_base_new();
-	ASSERT(d.base != NULL);
+	d.base = new_base();
 	listen_to_signals(&d);
 	d.supervisor = supervisor_new(d.base, config, d.owner, &d.view);
 	int status = EX_OK;
@@ -266,6 +280,7 @@ daemon_run(const struct config *config)
 	} else {
 		log_info(NULL, "sluice runs as instance %s: %zu queues, %zu databases", config->instance, config->n_queues, config->n_databases);
 		notify_manager("READY=1");
+		d.heartbeat = heartbeat_new(d.base, &d.view);
 		event_base_dispatch(d.base);
 		log_info(NULL, "stopped");
 	}

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,8 +35,9 @@ static const struct level {
 static struct {
 	enum log_level level;
 	enum log_format format;
+	bool journal; /* stderr is journald's: lines begin with their priority */
 	char instance[INSTANCE_MAX];
-} settings = { LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "" };
+} settings = { LOG_LEVEL_INFO, LOG_FORMAT_TEXT, false, "" };
 
 /* A line being put together. */
 struct line {
@@ -44,6 +46,17 @@ struct line {
 	bool json;  /* texts are escaped for JSON, else for a terminal */
 };
 
+/* JOURNAL_STREAM alone does not tell: whoever redirects stderr leaves it as it is. */
+static bool
+stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat about;
+	return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &about) == 0 &&
+	    about.st_dev == device && about.st_ino == inode;
+}
+
 void
 log_setup(enum log_level level, enum log_format format, const char *instance)
 {
@@ -51,6 +64,7 @@ log_setup(enum log_level level, enum log_format format, const char *instance)
 	ASSERT(format == LOG_FORMAT_TEXT || format == LOG_FORMAT_JSON);
 	settings.level = level;
 	settings.format = format;
+	settings.journal = stderr_is_journal();
 	snprintf(settings.instance, sizeof settings.instance, "%s", instance == NULL ? "" : instance);
 }
 
@@ -157,15 +171,12 @@ timestamp(char *out, size_t size)
 static void
 line_make_text(struct line *line, const struct level *level, const char *subject, const char *message)
 {
-	char head[64];
-	if (getenv("JOURNAL_STREAM") != NULL) {
-		snprintf(head, sizeof head, "<%d>", level->priority);
-	} else {
-		char at[40];
+	if (!settings.journal) {
+		char at[40], head[64];
 		timestamp(at, sizeof at);
 		snprintf(head, sizeof head, "%s %-5s ", at, level->name);
+		line_adds(line, head);
 	}
-	line_adds(line, head);
 	if (subject != NULL) {
 		line_add_text(line, subject, SUBJECT_END);
 		line_adds(line, ": ");
@@ -206,6 +217,8 @@ log_line(enum log_level level, const char *subject, const char *fmt, ...)
 	struct line line;
 	line.len = 0;
 	line.json = false;
+	if (settings.journal)
+		line_add(&line, (char[]){ '<', (char)('0' + levels[level].priority), '>' }, 3);
 	if (settings.format == LOG_FORMAT_JSON)
 		line_make_json(&line, &levels[level], subject, message);
 	else

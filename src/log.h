@@ -17,7 +17,7 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 void log_setup(enum log_level level, enum log_format format, const char *instance);
 /* "error" ... "debug", from now on. False: there is no such level, nothing has changed. */
 bool log_set_level(const char *name) MUST_CHECK;
-/* One line, printf style, no newline in fmt. `subject` may be NULL. Under journald (JOURNAL_STREAM set) lines carry <N> priorities. */
+/* One line, printf style, no newline in fmt. `subject` may be NULL. Where stderr is journald's lines begin with <priority>. */
 void log_line(enum log_level level, const char *subject, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Is this level logged at all? To spare the work of preparing a line. */
 int log_enabled(enum log_level level);

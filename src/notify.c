@@ -1,12 +1,29 @@
 /* The service manager's notification protocol. */
 #include "notify.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+bool
+notify_is_wanted(void)
+{
+	return getenv("NOTIFY_SOCKET") != NULL;
+}
+
+uint64_t
+notify_watchdog_us(void)
+{
+	const char *period = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+	if (period == NULL || (pid != NULL && strtoll(pid, NULL, 10) != getpid()))
+		return 0;
+	long long us = strtoll(period, NULL, 10);
+	return us > 0 && us != LLONG_MAX ? (uint64_t)us : 0;
+}
 
 void
 notify_manager(const char *state)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -84,14 +85,38 @@ test_levels(void **state)
 	assert_true(log_enabled(LOG_LEVEL_DEBUG));
 }
 
+/* Says that stderr goes to the journal, or, if `other`, that another file does. */
+static void
+set_journal_stream(bool other)
+{
+	struct stat about;
+	char stream[60];
+	assert_int_equal(fstat(STDERR_FILENO, &about), 0);
+	snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)about.st_dev, (unsigned long long)about.st_ino + other);
+	setenv("JOURNAL_STREAM", stream, 1);
+}
+
 static void
 test_journal(void **state)
 {
 	(void)state;
+	set_journal_stream(false);
 	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "me");
-	setenv("JOURNAL_STREAM", "8:1", 1);
 	log_and_read("queue orders", "hello");
 	assert_string_equal(written, "<6>queue orders: hello\n");
+	log_setup(LOG_LEVEL_INFO, LOG_FORMAT_JSON, "me");
+	log_and_read("queue orders", "hello");
+	assert_memory_equal(written, "<6>{\"at\":\"", 10);
+	static const char *const others[] = { "", "8", "8:x", "99999999999999999999:1" };
+	for (size_t i = 0; i <= sizeof others / sizeof *others; i++) {
+		if (i == 0)
+			set_journal_stream(true);
+		else
+			setenv("JOURNAL_STREAM", others[i - 1], 1);
+		log_setup(LOG_LEVEL_INFO, LOG_FORMAT_TEXT, "me");
+		log_and_read(NULL, "hello");
+		assert_stamp(written);
+	}
 	unsetenv("JOURNAL_STREAM");
 }
 
