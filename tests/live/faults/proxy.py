@@ -1,4 +1,4 @@
-"""A proxy before the Unix socket of a server: loses, delays and cuts what passes.
+"""A proxy before the socket of a server: loses, delays and cuts what passes.
 
 A statement or command is sent in one piece when nothing is under way, so a fault looks for its words in each piece that the daemon sends.
 """
@@ -58,6 +58,13 @@ def swallow_answer(link, piece):
     """It arrives, the answer does not; nothing passes any more."""
     link.server.sendall(piece)
     link.fall_silent()
+
+
+def answer(text):
+    """The server sees nothing of it, and this is the answer."""
+    def act(link, _piece):
+        link.client.sendall(text)
+    return act
 
 
 def cut_answer(n):
@@ -134,7 +141,7 @@ class Link(threading.Thread):
 
 
 class Proxy:
-    """Listens at `path`, forwards to `target`. `silent` set: every link falls silent, new ones too; cleared: new ones work."""
+    """Listens at `path`, or for None at a `port` of 127.0.0.1, forwards to the Unix socket `target`. `silent` set: every link falls silent, new ones too; cleared: new ones work."""
 
     def __init__(self, path, target):
         self.path = path
@@ -144,9 +151,11 @@ class Proxy:
         self._faults = []
         self._lock = threading.Lock()
         self._links = []
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(path)
-        os.chmod(path, 0o777)
+        self._listener = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
+        self._listener.bind(path or ("127.0.0.1", 0))
+        self.port = None if path else self._listener.getsockname()[1]
+        if path:
+            os.chmod(path, 0o777)
         self._listener.listen(100)
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
