@@ -51,10 +51,12 @@ static bool
 stderr_is_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long device, inode;
 	struct stat about;
-	return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &about) == 0 &&
-	    about.st_dev == device && about.st_ino == inode;
+	char ours[60];
+	if (stream == NULL || fstat(STDERR_FILENO, &about) < 0)
+		return false;
+	snprintf(ours, sizeof ours, "%llu:%llu", (unsigned long long)about.st_dev, (unsigned long long)about.st_ino);
+	return strcmp(stream, ours) == 0;
 }
 
 void
