@@ -1,174 +1,183 @@
-/* The limit: stores ready-made rows as fast as the database takes them. Same table, same batches, same connections and the same ledger row in each
- * transaction as sluice, but nothing to read, parse or encode, nothing to settle.
+/* The limit: stores ready-made rows as fast as the database takes them.
  *
- *   loader postgresql|mysql HOST DBNAME USER ROWS BATCH_ROWS CONNECTIONS
+ *   loader SLUICE.INI
  *
- * HOST is PostgreSQL's socket directory or MySQL's socket file. The tables `orders` and `sluice_ledger` with the queue `orders`'s rows must be there.
- * Prints the seconds from the first BEGIN to the last COMMIT.
+ * Reads what the daemon would read: the file's one queue, its list, its table. Before the clock starts it makes the very statements that sluice
+ * sends, with sluice's own encoder: the same batches, the same ledger row in each transaction, under the epoch 0. Then `pool_size` threads with a
+ * connection each send them. Nothing is read, parsed, encoded or settled meanwhile; the list stays as it is. Says "ready", waits for a line, prints
+ * the seconds from the first BEGIN to the last COMMIT, and ends when stdin does.
  */
-#include <libpq-fe.h>
-#include <mysql.h>
+#include <hiredis/hiredis.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
-#define ROW_MAX 300
+#include "arena.h"
+#include "buf.h"
+#include "config.h"
+#include "db.h"
+#include "encode.h"
+#include "ledger.h"
+#include "mapping.h"
+#include "sql.h"
+#include "table.h"
+#include "window.h"
+
+#define GENERATION "0123456789abcdef0123456789abcdef"
+
+/* One transaction, ready to be sent. */
+struct ready {
+	struct buf ledger;  /* its ledger row; on PostgreSQL with the BEGIN */
+	struct batch batch; /* its rows */
+};
 
 /* What all threads share. */
 struct load {
-	bool pg;
-	const char *host, *dbname, *user;
-	unsigned rows, batch_rows, connections;
-	unsigned batches;
-	char **texts;    /* ready-made, one a batch */
-	size_t *lengths; /* of the texts */
-	char *hashes;    /* hex of one ledger row's items */
-	atomic_uint next; /* batch to store */
-	pthread_barrier_t start;
+	const struct queue_config *queue;
+	struct mapping *mapping;
+	struct ready *readies;   /* n of them */
+	unsigned n;
+	atomic_uint next;        /* the one to send next */
+	pthread_barrier_t start; /* met twice: all are connected; the clock runs */
 };
 
-/* One connection. */
-struct loader {
-	struct load *load;
-	unsigned slot; /* ledger row */
-	PGconn *pg;
-	MYSQL *my;
-	pthread_t thread;
-};
-
-static void
-die(const char *what, const char *why)
+static bool
+is_pg(const struct load *l)
 {
-	fprintf(stderr, "loader: %s: %s\n", what, why);
-	exit(1);
+	return l->queue->target->driver == DRIVER_POSTGRESQL;
 }
 
-static void *
-need(void *memory)
+static struct mapping *
+read_table(const struct queue_config *queue)
 {
-	if (memory == NULL)
-		die("memory", "out of it");
-	return memory;
-}
+	struct buf query = BUF_INIT, why = BUF_INIT;
+	struct sql *sql = sql_open(queue->target);
 
-static unsigned
-number(const char *text)
-{
-	return (unsigned)strtoul(text, NULL, 10);
-}
-
-static int
-write_row(char *out, bool pg, unsigned id, bool first)
-{
-	const char *items = "[{\"sku\":\"A-17\",\"quantity\":3}]";
-	if (pg)
-		return snprintf(out, ROW_MAX, "%u\tcustomer %u\t%u.10\t2024-05-06T07:08:09.123Z\tas usual\t3\tf\t%s\n", id, id % 1000, id % 500, items);
-	return snprintf(out, ROW_MAX, "%s('%u','customer %u','%u.10','2024-05-06 07:08:09.123','as usual','3',DEFAULT,'%s')", first ? "" : ",", id, id % 1000,
-	    id % 500, items);
+	table_query(queue->target->driver, queue->table, &query);
+	buf_cstr(&query);
+	struct table *table = table_read(queue->target->driver, sql_ask(sql, query.data, query.len));
+	struct mapping *mapping = mapping_new(queue, table, &why);
+	if (mapping == NULL)
+		sql_die(queue->table, buf_cstr(&why));
+	table_free(&table);
+	sql_close(sql);
+	buf_free(&query);
+	return mapping;
 }
 
 static void
-make_texts(struct load *l)
+on_reject(void *arg, uint32_t item, const char *column, const char *message)
 {
-	const char *insert = "INSERT INTO orders (id,customer,total,placed_at,note,quantity,paid,items) VALUES ";
-	l->batches = (l->rows + l->batch_rows - 1) / l->batch_rows;
-	l->texts = need(calloc(l->batches, sizeof *l->texts));
-	l->lengths = need(calloc(l->batches, sizeof *l->lengths));
-	for (unsigned b = 0; b < l->batches; b++) {
-		char *text = need(malloc((size_t)l->batch_rows * ROW_MAX + 200));
-		size_t n = l->pg ? 0 : (size_t)sprintf(text, "%s", insert);
-		for (unsigned i = 0; i < l->batch_rows && b * l->batch_rows + i < l->rows; i++)
-			n += (size_t)write_row(text + n, l->pg, b * l->batch_rows + i + 1, i == 0);
-		l->texts[b] = text;
-		l->lengths[b] = n;
+	(void)arg;
+	(void)item;
+	sql_die(column, message); /* the limit knows good rows only */
+}
+
+/* Copies the list's items number `first` and on, oldest first; returns how many there were. */
+static uint32_t
+read_items(redisContext *redis, const struct queue_config *queue, unsigned long first, struct arena *arena, struct item *items)
+{
+	redisReply *reply = redisCommand(redis, "LRANGE %s %ld %ld", queue->list_key, -(long)(first + queue->batch_rows), -(long)first - 1);
+	if (reply == NULL || reply->type != REDIS_REPLY_ARRAY)
+		sql_die("LRANGE", reply != NULL ? reply->str : redis->errstr);
+	uint32_t n = (uint32_t)reply->elements;
+	for (uint32_t i = 0; i < n; i++) {
+		const redisReply *element = reply->element[n - 1 - i];
+		char *text = arena_bytes(arena, (size_t)element->len);
+		memcpy(text, element->str, (size_t)element->len);
+		items[i] = (struct item){ .text = text, .len = (size_t)element->len };
 	}
-	l->hashes = need(malloc(16 * (size_t)l->batch_rows + 1));
-	for (unsigned i = 0; i < l->batch_rows; i++)
-		sprintf(l->hashes + 16 * (size_t)i, "%016llx", 0x9e3779b97f4a7c15ULL * (i + 1));
-}
-
-static int
-ledger_update(char *out, size_t size, const struct loader *c, unsigned batch)
-{
-	const struct load *l = c->load;
-	return snprintf(out, size, "%sUPDATE sluice_ledger SET generation = '0123456789abcdef0123456789abcdef', first = %u, count = %u, items = %s%s', dead = NULL,"
-	    " updated_at = CURRENT_TIMESTAMP(6) WHERE queue = 'orders' AND slot = %u AND epoch = 0", l->pg ? "BEGIN;" : "", batch * l->batch_rows,
-	    l->batch_rows, l->pg ? "'\\x" : "x'", l->hashes, (batch * l->connections + c->slot) % 4096);
+	freeReplyObject(reply);
+	return n;
 }
 
 static void
-pg_do(PGconn *pg, const char *sql, ExecStatusType want)
+make_ready(struct load *l, struct encoder *encoder, const struct item *items, uint32_t n_items, unsigned long first)
 {
-	PGresult *r = PQexec(pg, sql);
-	if (PQresultStatus(r) != want)
-		die("PostgreSQL", PQerrorMessage(pg));
-	PQclear(r);
+	struct ready *ready = &l->readies[l->n];
+	struct window *window = window_new(first, items, n_items, NULL);
+	struct statement ledger = { .kind = STATEMENT_LEDGER, .window = window, .slot = l->n % l->queue->ledger_rows, .epoch = 0 };
+	struct encode_input input = { .mapping = l->mapping, .items = items, .n_items = n_items, .max_item_bytes = SIZE_MAX, .statement_max = 15 << 20 };
+
+	*ready = (struct ready){ .ledger = BUF_INIT, .batch = BATCH_INIT };
+	if (is_pg(l))
+		buf_adds(&ready->ledger, "BEGIN;");
+	ledger_sql(is_pg(l) ? &db_postgresql : &db_mysql, l->queue->target->driver, l->queue->name, GENERATION, &ledger, &ready->ledger);
+	buf_cstr(&ready->ledger);
+	encode(encoder, &input, &ready->batch, on_reject, NULL);
+	for (size_t i = 0; i < ready->batch.n; i++)
+		buf_cstr(&ready->batch.statements[i].sql);
+	window_free(&window);
+	l->n++;
 }
 
+/* Reads the whole list. */
 static void
-store_pg(struct loader *c, unsigned batch, const char *update)
+make_all_ready(struct load *l, const char *redis_path)
 {
-	pg_do(c->pg, update, PGRES_COMMAND_OK);
-	pg_do(c->pg, "COPY orders (id,customer,total,placed_at,note,quantity,paid,items) FROM STDIN", PGRES_COPY_IN);
-	if (PQputCopyData(c->pg, c->load->texts[batch], (int)c->load->lengths[batch]) != 1 || PQputCopyEnd(c->pg, NULL) != 1)
-		die("COPY", PQerrorMessage(c->pg));
-	PGresult *r;
-	while ((r = PQgetResult(c->pg)) != NULL) {
-		if (PQresultStatus(r) != PGRES_COMMAND_OK)
-			die("COPY", PQerrorMessage(c->pg));
-		PQclear(r);
+	redisContext *redis = xchecked(redisConnectUnix(redis_path));
+	struct encoder *encoder = encoder_new();
+	struct item *items = xcalloc(l->queue->batch_rows, sizeof *items);
+	unsigned long first = 0;
+
+	if (redis->err != 0)
+		sql_die(redis_path, redis->errstr);
+	for (;;) {
+		struct arena *arena = arena_new();
+		uint32_t n = read_items(redis, l->queue, first, arena, items);
+		if (n > 0) {
+			l->readies = xrealloc(l->readies, (l->n + 1) * sizeof *l->readies);
+			make_ready(l, encoder, items, n, first);
+		}
+		arena_unref(&arena);
+		first += n;
+		if (n == 0)
+			break;
 	}
-	pg_do(c->pg, "COMMIT", PGRES_COMMAND_OK);
+	free(items);
+	encoder_free(&encoder);
+	redisFree(redis);
 }
 
 static void
-store_my(struct loader *c, unsigned batch, const char *update)
+store(struct sql *sql, bool pg, const struct ready *ready)
 {
-	if (mysql_query(c->my, "BEGIN") || mysql_query(c->my, update) || mysql_real_query(c->my, c->load->texts[batch], c->load->lengths[batch]) ||
-	    mysql_query(c->my, "COMMIT"))
-		die("MySQL", mysql_error(c->my));
+	if (!pg)
+		sql_do(sql, "BEGIN", 5);
+	if (sql_do(sql, ready->ledger.data, ready->ledger.len) != 1)
+		sql_die(LEDGER_TABLE, "no such row");
+	for (size_t i = 0; i < ready->batch.n; i++) {
+		const struct batch_statement *statement = &ready->batch.statements[i];
+		if (statement->is_copy)
+			sql_copy(sql, statement->sql.data, statement->copy.data, statement->copy.len);
+		else
+			sql_do(sql, statement->sql.data, statement->sql.len);
+	}
+	sql_do(sql, "COMMIT", 6);
 }
 
 static void *
 run(void *arg)
 {
-	struct loader *c = arg;
-	struct load *l = c->load;
-	size_t size = 16 * (size_t)l->batch_rows + 500;
-	char *update = malloc(size);
+	struct load *l = arg;
+	struct sql *sql = sql_open(l->queue->target);
+
 	pthread_barrier_wait(&l->start);
-	for (unsigned batch; (batch = atomic_fetch_add(&l->next, 1)) < l->batches;) {
-		ledger_update(update, size, c, batch);
-		if (l->pg)
-			store_pg(c, batch, update);
-		else
-			store_my(c, batch, update);
-	}
-	free(update);
+	pthread_barrier_wait(&l->start);
+	for (unsigned i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
+		store(sql, is_pg(l), &l->readies[i]);
+	sql_close(sql);
 	return NULL;
 }
 
+/* Until a line or the end of stdin comes. */
 static void
-connect_one(struct loader *c)
+wait_for_line(void)
 {
-	const struct load *l = c->load;
-	if (l->pg) {
-		const char *names[] = { "host", "dbname", "user", NULL }, *values[] = { l->host, l->dbname, l->user, NULL };
-		c->pg = PQconnectdbParams(names, values, 0);
-		if (PQstatus(c->pg) != CONNECTION_OK)
-			die("connect", PQerrorMessage(c->pg));
-	} else {
-		c->my = mysql_init(NULL);
-		mysql_options(c->my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
-		if (!mysql_real_connect(c->my, NULL, l->user, NULL, l->dbname, 0, l->host, 0))
-			die("connect", mysql_error(c->my));
-		if (mysql_query(c->my, "SET SESSION sql_mode = 'STRICT_ALL_TABLES', SESSION tx_isolation = 'READ-COMMITTED'"))
-			die("session", mysql_error(c->my));
-	}
+	for (int c; (c = getchar()) != '\n' && c != EOF;)
+		continue;
 }
 
 static double
@@ -179,28 +188,52 @@ now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Sends everything; returns the seconds that it took. */
+static double
+send_all(struct load *l)
+{
+	unsigned n = l->queue->max_batches > 0 ? l->queue->max_batches : l->queue->target->pool_size;
+	pthread_t *threads = xcalloc(n, sizeof *threads);
+
+	pthread_barrier_init(&l->start, NULL, n + 1);
+	for (unsigned i = 0; i < n; i++)
+		pthread_create(&threads[i], NULL, run, l);
+	pthread_barrier_wait(&l->start);
+	puts("ready");
+	fflush(stdout);
+	wait_for_line();
+	double begin = now();
+	pthread_barrier_wait(&l->start);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(threads[i], NULL);
+	double seconds = now() - begin;
+	free(threads);
+	return seconds;
+}
+
 int
 main(int argc, char **argv)
 {
-	if (argc != 8) {
-		fputs("usage: loader postgresql|mysql HOST DBNAME USER ROWS BATCH_ROWS CONNECTIONS\n", stderr);
+	struct buf errors = BUF_INIT;
+
+	if (argc != 2) {
+		fputs("usage: loader SLUICE.INI\n", stderr);
 		return 64;
 	}
-	struct load l = { .pg = strcmp(argv[1], "postgresql") == 0, .host = argv[2], .dbname = argv[3], .user = argv[4], .rows = number(argv[5]),
-		.batch_rows = number(argv[6]), .connections = number(argv[7]) };
-	make_texts(&l);
-	pthread_barrier_init(&l.start, NULL, l.connections + 1);
-	struct loader *loaders = need(calloc(l.connections, sizeof *loaders));
-	for (unsigned i = 0; i < l.connections; i++) {
-		loaders[i].load = &l;
-		loaders[i].slot = i;
-		connect_one(&loaders[i]);
-		pthread_create(&loaders[i].thread, NULL, run, &loaders[i]);
+	struct config *config = config_read(argv[1], &errors);
+	if (config == NULL)
+		sql_die(argv[1], buf_cstr(&errors));
+	struct load l = { .queue = &config->queues[0], .mapping = read_table(&config->queues[0]) };
+	make_all_ready(&l, config->redis.address.unix_path);
+	printf("%.6f\n", send_all(&l));
+	fflush(stdout);
+	wait_for_line();
+	for (unsigned i = 0; i < l.n; i++) {
+		buf_free(&l.readies[i].ledger);
+		batch_free(&l.readies[i].batch);
 	}
-	pthread_barrier_wait(&l.start);
-	double start = now();
-	for (unsigned i = 0; i < l.connections; i++)
-		pthread_join(loaders[i].thread, NULL);
-	printf("%.4f\n", now() - start);
+	free(l.readies);
+	mapping_free(&l.mapping);
+	config_free(&config);
 	return 0;
 }
