@@ -12,7 +12,6 @@ case ${1-} in
 --help | -h) echo 'usage: tests/valgrind.sh [--count SCHEDULES]'; exit 0 ;;
 *) echo 'usage: tests/valgrind.sh [--count SCHEDULES]' >&2; exit 64 ;;
 esac
-packages="$packages valgrind"
 passed=0 failed=0
 
 # Descriptors that are still open at the end and were not handed to the program.
