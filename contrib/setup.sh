@@ -91,12 +91,15 @@ run_child() {
 }
 
 end_scratch() {
-	local result=$?
+	local result=$? patience=100
 	trap - EXIT
 	trap '' INT TERM HUP
 	if [ -n "${child:-}" ]; then
 		kill -TERM -- "-$child" 2>/dev/null
 		wait "$child"
+		while kill -0 -- "-$child" 2>/dev/null && [ $((patience -= 1)) -gt 0 ]; do # npm, for one, goes on writing for a moment
+			sleep 0.1
+		done
 	fi
 	if [ -n "${keep_scratch:-}" ]; then
 		echo "Kept: $scratch"
