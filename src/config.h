@@ -109,6 +109,9 @@ enum config_change config_compare_redis(const struct redis_config *from, const s
 enum config_change config_compare_database(const struct database_config *from, const struct database_config *to, struct buf *report);
 /* As above. */
 enum config_change config_compare_queue(const struct queue_config *from, const struct queue_config *to, struct buf *report);
+/* Appends what names the queue's ledger together with the end of the list that its positions count from: for one list, where this text is the same, the
+ * ledger tells the next owner what the last one committed. */
+void config_ledger_name(const struct queue_config *queue, struct buf *out);
 /* Gives `to` what `from` has for every option that takes a restart. */
 void config_keep(struct config *to, const struct config *from);
 /* The section of that name, or NULL. */

@@ -207,6 +207,17 @@ config_compare(const struct config *from, const struct config *to, struct buf *r
 	return weightier(change, compare_queues(from, to, report));
 }
 
+void
+config_ledger_name(const struct queue_config *queue, struct buf *out)
+{
+	const struct database_config *database = queue->target;
+	if (queue->ledger == SWITCH_ON)
+		buf_addf(out, "%s of %s %s, from the %s", queue->name, database->driver == DRIVER_POSTGRESQL ? "postgresql" : "mysql", database->dbname,
+		    queue->pop == POP_RIGHT ? "right" : "left");
+	else
+		buf_adds(out, "none");
+}
+
 static void
 keep_section(enum section_kind kind, void *to, const void *from)
 {

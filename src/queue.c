@@ -8,6 +8,7 @@
 
 #include "queue_inner.h"
 
+#define EXPLAIN_MS 2000 /* handing over takes a moment; what takes longer is told */
 #define STANDBY_MS 500 /* how often a standby asks for the lease: it follows a clean stop this fast */
 
 const char *
@@ -88,13 +89,13 @@ queue_clear_block(struct queue *q)
 bool
 queue_is_halted(const struct queue *q)
 {
-	return (q->paused && !q->stopping) || (q->block != BLOCK_NONE && q->now < q->block_until);
+	return (q->paused && q->ending == GOES_ON) || (q->block != BLOCK_NONE && q->now < q->block_until);
 }
 
 bool
 queue_is_blocked(const struct queue *q)
 {
-	return q->stopping || queue_is_halted(q);
+	return q->ending > HANDS_OVER || queue_is_halted(q);
 }
 
 /* -- life */
@@ -149,7 +150,7 @@ forget(struct queue *q)
 	free(q->cuts);
 	q->cuts = NULL;
 	q->n_cuts = 0;
-	q->cutting = q->aligning = false;
+	q->cutting = q->aligning = q->asked_clean = false;
 	q->peek.active = q->settle.active = false;
 	q->guard_streak = q->skip = 0;
 	q->leasing = false;
@@ -179,12 +180,22 @@ earliest(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+/* Does nothing that is committed stand in the list, as far as we know? */
+static bool
+is_clean(const struct queue *q)
+{
+	return q->state == QUEUE_DRAIN && !flow_is_planned(q) && !q->cutting && list_empty(&q->windows) && q->running == 0;
+}
+
 static void
 ask_for_lease(struct queue *q)
 {
-	if (!q->redis_up || q->leasing || q->now < q->lease_at || (q->stopping && q->state == QUEUE_STANDBY))
+	bool clean = q->ending == HANDS_OVER && is_clean(q), now = q->now >= q->lease_at || (clean && !q->asked_clean);
+	if (!q->redis_up || q->leasing || !now || (q->ending > HANDS_OVER && q->state == QUEUE_STANDBY))
 		return;
 	q->leasing = true;
+	q->asked_since = q->ending == HANDS_OVER;
+	q->asked_clean = clean;
 	q->lease_at = q->now + q->limits.lease_ms / 3;
 	q->ports->lease(q->world, q->view);
 }
@@ -198,28 +209,62 @@ let_go(struct queue *q)
 		if (w->state != WINDOW_READ)
 			return;
 		window_free(&w);
+		q->peek.stale = true; /* it counted on the window */
 	}
 }
 
-/* Is anything left that a stopping queue waits for? */
-static void
-try_to_stop(struct queue *q)
+/* Does the queue wait for anything but answers before it ends? */
+static bool
+is_held_up(const struct queue *q)
 {
-	if (!q->stopping)
-		return;
-	let_go(q);
-	if (q->running > 0 || q->settle.active)
-		return;
+	if (q->ending != STOPS)
+		return q->ending == HANDS_OVER && !q->handed_over;
 	bool can_store = q->block <= BLOCK_RETRY && !q->aligning; /* else the ledger tells the next owner what was committed */
 	LIST_EACH(&q->windows, node) {
 		enum window_state state = LIST_OWNER(node, struct window, node)->state;
 		if (state == WINDOW_DOUBT || (state == WINDOW_READ && can_store))
-			return;
+			return true;
 	}
+	return false;
+}
+
+static void
+try_to_stop(struct queue *q)
+{
+	if (q->ending == GOES_ON)
+		return;
+	if (q->ending != HANDS_OVER || !flow_is_planned(q)) /* else what was read may stand before what is committed */
+		let_go(q);
+	if (q->running > 0 || q->settle.active || is_held_up(q))
+		return;
 	if (q->redis_up && (q->state != QUEUE_STANDBY || q->leasing))
-		q->ports->release(q->world);
+		q->ports->release(q->world, is_clean(q));
 	forget(q);
 	q->state = QUEUE_STOPPED;
+}
+
+/* What a queue that hands over waits for. */
+static const char *
+obstacle(const struct queue *q)
+{
+	static const char *const obstacles[] = { [QUEUE_STANDBY] = "the lease", [QUEUE_PREPARE] = "the database", [QUEUE_RAISE] = "the database",
+		[QUEUE_OWN] = "Redis", [QUEUE_RECALL] = "the database", [QUEUE_DRAIN] = "what is in flight to be stored and removed" };
+	if (!q->redis_up)
+		return "Redis to come back";
+	return q->reason[0] != '\0' ? q->reason : obstacles[q->state];
+}
+
+/* Says what the handing over waits for: once to the log, for whoever looks at any time. */
+static void
+explain(struct queue *q)
+{
+	if (q->ending != HANDS_OVER || q->state == QUEUE_STOPPED || q->now < q->tell_at)
+		return;
+	snprintf(q->waits_for, sizeof q->waits_for, "the list goes to another ledger only when all that this one has stored is removed from it, or it would "
+	    "be stored again. Waits for: %s. Mend that; a restart would not wait", obstacle(q));
+	if (q->tell_at != 0)
+		queue_tell(q, LOG_LEVEL_WARNING, "%s", q->waits_for);
+	q->tell_at = 0;
 }
 
 static void
@@ -231,12 +276,17 @@ pump(struct queue *q)
 	if (q->state == QUEUE_DRAIN)
 		flow_pump(q);
 	try_to_stop(q);
+	if (q->ending == HANDS_OVER && q->state != QUEUE_STOPPED)
+		ask_for_lease(q); /* perhaps nothing is left now */
+	explain(q);
 	unsigned wanted = q->state == QUEUE_STOPPED ? 0 : store_wanted(q);
 	if (wanted != q->wanted)
 		q->ports->want(q->world, q->wanted = wanted);
 	uint64_t at = q->redis_up && !q->leasing && q->state != QUEUE_STOPPED ? q->lease_at : NEVER;
 	if (q->block != BLOCK_NONE && q->now < q->block_until)
 		at = earliest(at, q->block_until);
+	if (q->ending == HANDS_OVER && q->state != QUEUE_STOPPED && q->tell_at != 0)
+		at = earliest(at, q->tell_at);
 	at = earliest(at, earliest(flow_wake_at(q), store_wake_at(q)));
 	q->ports->wake_at(q->world, at);
 }
@@ -330,6 +380,19 @@ stand_by(struct queue *q, const struct lease_answer *a)
 	q->lease_at = q->now + earliest(a->ttl_ms + 10, STANDBY_MS);
 }
 
+/* A queue that hands over hears who owned the list last. */
+static void
+hand_over(struct queue *q, const struct lease_answer *a)
+{
+	bool ours = q->state == QUEUE_DRAIN && a->epoch == q->epoch;
+	if (q->state == QUEUE_STANDBY || q->state == QUEUE_PREPARE)
+		q->handed_over = a->elsewhere || a->epoch == 0; /* our ledger has nothing to say */
+	else if (ours)
+		q->handed_over = q->asked_clean && is_clean(q);
+	else if (q->state == QUEUE_DRAIN)
+		queue_restart(q, 0); /* another owner has come and gone since: what he left is in the ledger */
+}
+
 void
 queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_answer *a)
 {
@@ -345,8 +408,12 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 		q->reason[0] = '\0';
 		q->rewritten &= a->epoch == q->epoch; /* whoever owned the queue since then has found its own place */
 		q->epoch = a->epoch;
+		q->elsewhere = a->elsewhere;
+		q->clean = a->clean;
 		q->state = QUEUE_PREPARE;
 	}
+	if (a->class == REDIS_OK && q->ending == HANDS_OVER && q->asked_since)
+		hand_over(q, a);
 	pump(q);
 }
 
@@ -435,20 +502,46 @@ queue_set_limits(struct queue *q, uint64_t now, const struct queue_limits *limit
 	pump(q);
 }
 
+static void
+end(struct queue *q, uint64_t now, enum ending ending)
+{
+	q->now = now;
+	if (ending <= q->ending)
+		return;
+	q->ending = ending;
+	pump(q);
+}
+
 void
 queue_stop(struct queue *q, uint64_t now)
 {
-	q->now = now;
-	if (q->stopping)
-		return;
-	q->stopping = true;
-	pump(q);
+	end(q, now, STOPS);
+}
+
+void
+queue_hand_over(struct queue *q, uint64_t now)
+{
+	if (!q->limits.ledger) {
+		queue_stop(q, now);
+	} else if (q->ending != HANDS_OVER && q->state != QUEUE_STOPPED) {
+		q->now = now;
+		q->tell_at = now + EXPLAIN_MS;
+		q->ending = HANDS_OVER;
+		pump(q);
+	}
+}
+
+void
+queue_give_up(struct queue *q, uint64_t now)
+{
+	end(q, now, GIVES_UP);
 }
 
 void
 queue_look(const struct queue *q, struct queue_view *v)
 {
-	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .reason = q->reason, .settled = q->settled,
+	const char *reason = q->ending == HANDS_OVER && q->waits_for[0] != '\0' ? q->waits_for : q->reason;
+	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .reason = reason, .settled = q->settled,
 		.backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
 	LIST_EACH(&q->windows, node)
 		v->inflight += LIST_OWNER(node, struct window, node)->count;

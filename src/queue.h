@@ -13,6 +13,12 @@
  *   DRAIN     peeks, commits and settles. Ledger rows behind the settled position are matched against the list as they come (reconciling)
  *   STOPPED   nothing in flight, lease given back
  *
+ * How it comes to STOPPED depends on who drains the list next:
+ *
+ *   queue_stop()       somebody who reads the same ledger: what is committed and cannot be settled now is left to him
+ *   queue_hand_over()  somebody who reads another ledger, or nobody: all that this ledger says is committed is settled first, whatever it takes. The
+ *                      queue goes through the states above for that, if it must; but it begins nothing new
+ *
  * A queue that cannot go on is `blocked` in its state, with a reason and a time to try again.
  */
 #ifndef SLUICE_QUEUE_H
@@ -97,7 +103,9 @@ struct lease_answer {
 	bool granted;
 	const char *holder;    /* who has it, if not we: "instance boot" */
 	uint64_t ttl_ms;       /* left to the holder */
-	uint64_t epoch;        /* in Redis */
+	uint64_t epoch;        /* in Redis; 0: the queue never had an owner */
+	bool elsewhere;        /* its last owner wrote another ledger than ours */
+	bool clean;            /* its last owner left nothing that was committed and not settled */
 };
 struct own_answer {
 	enum redis_class class;
@@ -132,7 +140,7 @@ struct queue_ports {
 	void (*settle)(void *world, uint64_t view, const struct settle *settle);                            /* queue_settled() */
 	void (*wait)(void *world, uint64_t view);    /* queue_woken(): there is an item, or time is up; takes nothing */
 	void (*length)(void *world, uint64_t view);  /* queue_measured() */
-	void (*release)(void *world);                /* gives the lease back; no answer */
+	void (*release)(void *world, bool clean);    /* gives the lease back; `clean`: nothing is committed and not settled. No answer */
 	void (*ask)(void *world, struct task *task, const struct statement *statement); /* queue_answered() */
 	void (*give_back)(void *world, struct session *session, bool lost); /* the session is the pool's again */
 	void (*want)(void *world, unsigned sessions); /* how many more sessions it could use at once; the pool calls queue_give() */
@@ -186,12 +194,20 @@ void queue_set_limits(struct queue *q, uint64_t now, const struct queue_limits *
 /* Finishes what is in flight, gives the lease back: then STOPPED. What was read and not begun stays in the list, unless something behind it was
  * committed; a queue that an operator must mend does not wait for that: the ledger tells the next owner. */
 void queue_stop(struct queue *q, uint64_t now);
+/* As queue_stop(), for a list that is drained by another ledger from now on: STOPPED only when nothing that our ledger says is committed stands in the
+ * list, and until then `reason` tells what it waits for; queue_stop() ends the waiting. Where another daemon drains the list, we wait as its standby:
+ * if it dies, what it left is ours to settle. It is not waited for when it writes another ledger, or when the list never had an owner: then ours has
+ * nothing to say. Takes back a queue_stop() that has not ended yet. Without a ledger it is queue_stop(). */
+void queue_hand_over(struct queue *q, uint64_t now);
+/* As queue_stop(), but waits only for answers that are under way: neither for the truth about a COMMIT in doubt nor for what stands before a committed
+ * window. The ledger tells the next owner. */
+void queue_give_up(struct queue *q, uint64_t now);
 
 /* Outputs for stats. */
 struct queue_view {
 	enum queue_state state;
 	enum queue_block block;
-	const char *reason;     /* of the block, or of the standby; "" if none */
+	const char *reason;     /* of the block, the standby, or why the list is not handed over yet; "" if none */
 	uint64_t settled;       /* position */
 	uint64_t backlog;       /* items in the list when last seen */
 	uint64_t dead;          /* dead letters when last seen */

@@ -288,10 +288,16 @@ is_worth_a_peek(const struct queue *q)
 	return waiting - known >= q->limits.batch_rows || !partial_in_flight(q);
 }
 
+bool
+flow_is_planned(const struct queue *q)
+{
+	return plan_row(&q->plan) != NULL || q->choice != HISTORY_ASK;
+}
+
 static void
 peek(struct queue *q)
 {
-	if (q->peek.active || q->skip > 0 || q->cutting || queue_is_blocked(q))
+	if (q->peek.active || q->skip > 0 || q->cutting || queue_is_blocked(q) || (q->ending == HANDS_OVER && !flow_is_planned(q)))
 		return;
 	unsigned windows = windows_short(q);
 	const struct plan_row *row = plan_row(&q->plan);
@@ -441,7 +447,7 @@ queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_ans
 	ASSERT(q->peek.active);
 	q->peek.active = false;
 	uint32_t known = q->peek.overlap ? 1 : 0;
-	if (queue_redis_failed(q, a->class, a->why, "read the list") || q->stopping) {
+	if (queue_redis_failed(q, a->class, a->why, "read the list") || q->ending > HANDS_OVER) {
 	} else if (a->disowned) {
 		queue_tell(q, LOG_LEVEL_WARNING, "Redis does not know our epoch %llu any more: taking the queue over anew", (unsigned long long)q->epoch);
 		queue_restart(q, 0);
@@ -463,7 +469,7 @@ static void
 wait_for_items(struct queue *q)
 {
 	bool idle = list_empty(&q->windows) && !q->peek.active && q->backlog == 0 && plan_row(&q->plan) == NULL;
-	if (!idle || q->waiting || q->poll_at != NEVER || queue_is_blocked(q))
+	if (!idle || q->waiting || q->poll_at != NEVER || q->ending != GOES_ON || queue_is_halted(q))
 		return;
 	q->waiting = true;
 	q->ports->wait(q->world, q->view);

@@ -14,6 +14,9 @@
 #define SETTLE_WINDOWS_MAX 32 /* bounds how long one script holds Redis up */
 #define BACKOFF_MAX_MS 30000
 
+/* How it is to end; what comes later waits for less. */
+enum ending { GOES_ON, HANDS_OVER, STOPS, GIVES_UP };
+
 /* A row of the ledger ring, as far as choosing one needs it. */
 struct ring_row {
 	uint64_t first, end; /* positions that it covers; alike: empty, or cut away from `first` on */
@@ -56,7 +59,12 @@ struct queue {
 	unsigned block_ms;    /* last wait, doubling */
 	const char *refused_by_redis; /* what Redis refused, if that is the reason; ends when it takes just that. NULL: another reason. A literal */
 	bool paused;          /* by the operator */
-	bool stopping;
+	enum ending ending;
+	bool asked_since;     /* the lease was last asked for when it was HANDS_OVER: older answers say nothing */
+	bool asked_clean;     /* and nothing was left to settle */
+	bool handed_over;     /* and we were the owner still, or our ledger has nothing to say */
+	uint64_t tell_at;     /* ms; HANDS_OVER: say then what it waits for, 0: it was said */
+	char waits_for[REASON_MAX + 400]; /* HANDS_OVER: the sentence; "" before tell_at */
 	unsigned refused;     /* rows that the table refused, less those that it took: most of them bad is no longer the data's fault */
 	double refusal_rate;  /* rows that the table refused, of all rows of late */
 
@@ -68,6 +76,8 @@ struct queue {
 	char generation[QUEUE_GENERATION_MAX];
 	bool rewritten;        /* the list made no sense: take a new generation at the next OWN */
 	bool renewed;          /* this generation is there because of that */
+	bool elsewhere;        /* as in the lease's answer */
+	bool clean;            /* as there */
 	uint64_t settled;      /* position of the list's oldest item */
 
 	/* the ledger */
@@ -125,7 +135,7 @@ void queue_set_block(struct queue *q, enum queue_block block, const char *fmt, .
 void queue_clear_block(struct queue *q);
 /* May nothing at all be started now? The operator's pause lets a stopping queue finish what was begun. */
 bool queue_is_halted(const struct queue *q);
-/* May nothing new be started now? While stopping, what was begun is finished. */
+/* May the list not be read now? A stopping queue has no need of it, unless it hands over. */
 bool queue_is_blocked(const struct queue *q);
 /* Forgets all it knows of the list and takes the queue over anew, `wait_ms` from now. */
 void queue_restart(struct queue *q, uint64_t wait_ms);
@@ -139,6 +149,8 @@ bool queue_redis_failed(struct queue *q, enum redis_class class, const char *why
 /* -- queue_flow.c */
 /* Starts whatever the flow can do now: settle, peek, wait. State DRAIN. */
 void flow_pump(struct queue *q);
+/* Is something of the list known that was not read yet: a row of the ledger, or orders that the operator has decided on? */
+bool flow_is_planned(const struct queue *q);
 /* Connections a queue may ever have windows for. */
 unsigned flow_window_limit(const struct queue *q);
 /* Splits off what others took, so that a READ window holds only what is in the list; what they took counts as done. */

@@ -135,7 +135,7 @@ ring_recalled(struct queue *q, const struct answer *a)
 		break;
 	case PLAN_SQL_BEHIND:
 		q->choice = HISTORY_ASK;
-		if (q->plan.end > 0)
+		if (q->plan.end > 0 && !q->elsewhere)
 			queue_tell(q, LOG_LEVEL_ERROR, "SQL has lost committed windows: Redis stands at position %llu, the ledger ends at %llu. Was the database "
 			    "restored, or a standby promoted? Positions %llu to %llu are to be checked", (unsigned long long)q->settled,
 			    (unsigned long long)q->plan.end, (unsigned long long)q->plan.end, (unsigned long long)q->settled - 1);

@@ -121,6 +121,8 @@ unsigned
 store_wanted(struct queue *q)
 {
 	enum task_kind kind;
+	if (q->ending == GIVES_UP)
+		return 0;
 	unsigned n = control_wanted(q, &kind) ? 1 : 0;
 	if (q->state != QUEUE_DRAIN)
 		return n;
@@ -250,7 +252,7 @@ begin_store(struct queue *q, struct session *session)
 bool
 store_begin(struct queue *q, struct session *session)
 {
-	if (q->running >= q->limits.sessions)
+	if (q->running >= q->limits.sessions || q->ending == GIVES_UP)
 		return false;
 	if (begin_control(q, session))
 		return true;
@@ -314,6 +316,15 @@ is_blocked_by_sql(const struct queue *q)
 	return (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused_by_redis == NULL;
 }
 
+/* Whoever owned the list last wrote his epoch into his ledger first: a smaller one here means that it is not that ledger. */
+static void
+warn_of_another_ledger(struct queue *q, uint64_t found)
+{
+	queue_tell(q, LOG_LEVEL_WARNING, "this is not the ledger that the last owner of the list wrote: its epoch is %llu, in Redis it is %llu. The queue was "
+	    "renamed or moved, or the database was restored. What that owner had stored and not yet removed from the list is stored again: rename or move a "
+	    "queue by a reload, or after a clean stop", (unsigned long long)found, (unsigned long long)q->epoch);
+}
+
 static void
 control_ended(struct queue *q, struct task *t)
 {
@@ -344,6 +355,8 @@ control_ended(struct queue *q, struct task *t)
 			own(q);
 		}
 	} else if (t->kind == TASK_RAISE) {
+		if (t->found < q->epoch && !q->clean)
+			warn_of_another_ledger(q, t->found);
 		q->epoch = t->epoch;
 		own(q);
 	} else if (t->kind == TASK_CUT) {

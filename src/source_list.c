@@ -29,6 +29,7 @@ struct source_list {
 	char *lease_key;        /* {key}:sluice:lease; owned */
 	char *dead_key;         /* owned */
 	char *owner;            /* "instance boot"; owned */
+	char *ledger;           /* that the owner writes; owned */
 	bool right;             /* the end that is drained */
 	uint64_t settles;       /* sent so far: each may have moved the offsets */
 	struct list requests;   /* struct request: what is not answered yet */
@@ -118,7 +119,7 @@ companion_key(const char *key, const char *suffix)
 }
 
 struct source_list *
-source_list_new(struct redis *commands, struct redis *waiting, const char *key, int pop, const char *dead_key, const char *owner)
+source_list_new(struct redis *commands, struct redis *waiting, const char *key, int pop, const char *dead_key, const char *owner, const char *ledger)
 {
 	ASSERT(strchr(owner, ' ') != NULL);
 	struct source_list *s = xcalloc(1, sizeof *s);
@@ -129,6 +130,7 @@ source_list_new(struct redis *commands, struct redis *waiting, const char *key, 
 	s->lease_key = companion_key(key, ":sluice:lease");
 	s->dead_key = xstrdup(dead_key);
 	s->owner = xstrdup(owner);
+	s->ledger = xstrdup(ledger);
 	s->right = pop == POP_RIGHT;
 	list_init(&s->requests);
 	return s;
@@ -152,6 +154,7 @@ source_list_free(struct source_list **source)
 	free(s->lease_key);
 	free(s->dead_key);
 	free(s->owner);
+	free(s->ledger);
 	free(s);
 }
 
@@ -237,7 +240,7 @@ lease_answer(void *arg, enum redis_class class, const struct redis_value *reply,
 	struct request q = request_end(arg);
 	struct source_lease result = { .class = class, .why = why };
 	(void)arena;
-	if (is_shape(reply, "isiiisi", &result.class, &result.why)) {
+	if (is_shape(reply, "isiiisisi", &result.class, &result.why)) {
 		result.granted = number_at(reply, 0) != 0;
 		result.holder = text_at(reply, 1);
 		result.ttl_ms = number_at(reply, 2);
@@ -245,6 +248,9 @@ lease_answer(void *arg, enum redis_class class, const struct redis_value *reply,
 		result.settled = number_at(reply, 4);
 		result.generation = text_at(reply, 5);
 		result.length = number_at(reply, 6);
+		const char *ledger = text_at(reply, 7);
+		result.elsewhere = ledger[0] != '\0' && strcmp(ledger, q.source->ledger) != 0;
+		result.clean = number_at(reply, 8) != 0;
 	}
 	q.done.lease(q.arg, &result);
 }
@@ -298,7 +304,7 @@ source_list_own(struct source_list *s, uint64_t epoch, const char *new_generatio
 	ASSERT(epoch > 0 && new_generation[0] != '\0');
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.own = done;
-	struct words w = eval_new(own_lua, 3, 7);
+	struct words w = eval_new(own_lua, 3, 8);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
@@ -306,6 +312,7 @@ source_list_own(struct source_list *s, uint64_t epoch, const char *new_generatio
 	add_number(&w, epoch);
 	add_text(&w, new_generation);
 	add_text(&w, force ? "1" : "0");
+	add_text(&w, s->ledger);
 	eval_send(q, &w, own_answer);
 }
 
@@ -488,13 +495,15 @@ release_answer(void *arg, enum redis_class class, const struct redis_value *repl
 }
 
 void
-source_list_release(struct source_list *s, source_release_fn *done, void *arg)
+source_list_release(struct source_list *s, uint64_t clean_epoch, source_release_fn *done, void *arg)
 {
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.release = done;
-	struct words w = eval_new(release_lua, 1, 2);
+	struct words w = eval_new(release_lua, 2, 4);
+	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
 	add_text(&w, s->owner);
+	add_number(&w, clean_epoch);
 	eval_send(q, &w, release_answer);
 }
 

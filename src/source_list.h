@@ -28,6 +28,8 @@ struct source_lease {
 	uint64_t settled;       /* in Redis; 0: none */
 	const char *generation; /* in Redis; "": none */
 	uint64_t length;        /* items in the list */
+	bool elsewhere;         /* the last owner wrote another ledger than ours */
+	bool clean;             /* the last owner left nothing that was committed and not settled */
 };
 
 struct source_own {
@@ -128,8 +130,10 @@ typedef void source_wait_fn(void *arg, const struct source_wait *result);
 typedef void source_release_fn(void *arg, const struct source_release *result);
 
 /* A queue's list. `commands` carries everything but source_list_wait(), which blocks the link `waiting` (NULL: never used). Both are borrowed and
- * must be closed after the source. `pop` is enum pop. `owner` is "instance boot", the boot id without spaces. Strings are copied. */
-struct source_list *source_list_new(struct redis *commands, struct redis *waiting, const char *key, int pop, const char *dead_key, const char *owner);
+ * must be closed after the source. `pop` is enum pop. `owner` is "instance boot", the boot id without spaces; `ledger` names what it writes, the same
+ * text for the same ledger. Strings are copied. */
+struct source_list *source_list_new(struct redis *commands, struct redis *waiting, const char *key, int pop, const char *dead_key, const char *owner,
+    const char *ledger);
 /* Frees; what is under way gets no answer. Nulls the caller's pointer. Safe inside a callback. */
 void source_list_free(struct source_list **source);
 
@@ -143,8 +147,8 @@ void source_list_own(struct source_list *s, uint64_t epoch, const char *new_gene
 void source_list_peek(struct source_list *s, uint64_t offset, size_t count, size_t budget, source_peek_fn *done, void *arg);
 /* Removes committed items, moves the position and stores dead letters, all or nothing. What `settle` points to is copied. */
 void source_list_settle(struct source_list *s, const struct source_settle *settle, source_settle_fn *done, void *arg);
-/* Gives the lease back, if it is ours. */
-void source_list_release(struct source_list *s, source_release_fn *done, void *arg);
+/* Gives the lease back, if it is ours. `clean_epoch`: our epoch if we leave nothing that is committed and not settled, else 0. */
+void source_list_release(struct source_list *s, uint64_t clean_epoch, source_release_fn *done, void *arg);
 /* Lengths of the list and of the dead letters. */
 void source_list_length(struct source_list *s, source_length_fn *done, void *arg);
 /* Waits on the link `waiting` until there is an item, at most timeout_s seconds (at least 1). Takes nothing. */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
+#include "clock.h"
 #include "config.h"
 #include "daemon.h"
 #include "encode.h"
@@ -19,6 +21,8 @@
 struct worker_entry {
 	struct worker *worker;     /* owned */
 	const struct config *held; /* it is stopping and works by this one; NULL: it works by the one in force */
+	bool hands_over;           /* while stopping: its list goes to another ledger, or to nobody */
+	uint64_t stop_by_ms;       /* while stopping: then it is given up; UINT64_MAX: never, or it has been */
 };
 
 /* A pool. It is `held` as long as somebody works with it who must not see it change. */
@@ -111,6 +115,20 @@ add_pools(struct supervisor *s)
 	}
 }
 
+/* Those who cannot finish, and whose ledger tells their successors what they have committed. */
+static void
+give_up_workers(struct supervisor *s)
+{
+	for (size_t i = 0; i < s->n_workers; i++) {
+		struct worker_entry *w = &s->workers[i];
+		if (w->held == NULL || !is_at_work(w) || clock_ms() < w->stop_by_ms)
+			continue;
+		log_warning(NULL, "queue %s still has something in flight after drain_timeout: it begins anew; the ledger tells what was committed", name_of(w));
+		w->stop_by_ms = UINT64_MAX;
+		worker_give_up(w->worker);
+	}
+}
+
 /* Those whose section is gone and who are done. */
 static void
 drop_workers(struct supervisor *s)
@@ -161,7 +179,7 @@ start_workers(struct supervisor *s)
 			continue;
 		}
 		s->workers = xrealloc(s->workers, (s->n_workers + 1) * sizeof *s->workers);
-		s->workers[s->n_workers++] = (struct worker_entry){ worker_new(&s->context, queue, p->pool), NULL };
+		s->workers[s->n_workers++] = (struct worker_entry){ worker_new(&s->context, queue, p->pool), NULL, false, 0 };
 	}
 }
 
@@ -255,6 +273,7 @@ show(struct supervisor *s)
 static void
 proceed(struct supervisor *s)
 {
+	give_up_workers(s);
 	drop_workers(s);
 	change_pools(s);
 	add_pools(s);
@@ -299,19 +318,51 @@ goes_on(const struct supervisor *s, const struct worker_entry *w, const struct c
 	    config_compare_queue(worker_config(w->worker), queue, NULL) < CHANGE_ANEW && find_pool_entry(s, queue->database)->held == NULL;
 }
 
+/* Will the list be drained by the same ledger? */
+static bool
+keeps_ledger(const struct queue_config *old, const struct config *to)
+{
+	const struct queue_config *new = config_queue(to, old->name);
+	if (new == NULL || strcmp(old->list_key, new->list_key) != 0)
+		return false;
+	struct buf a = BUF_INIT, b = BUF_INIT;
+	config_ledger_name(old, &a);
+	config_ledger_name(new, &b);
+	bool same = strcmp(buf_cstr(&a), buf_cstr(&b)) == 0;
+	buf_free(&a);
+	buf_free(&b);
+	return same;
+}
+
+/* It cannot go on by the new configuration; perhaps it could not by the one before either, and is on its way out already. */
+static void
+end_worker(struct worker_entry *w, const struct config *from, const struct config *to)
+{
+	bool hands_over = !keeps_ledger(worker_config(w->worker), to);
+	if (w->held != NULL && w->hands_over == hands_over)
+		return;
+	if (w->held == NULL)
+		w->held = from;
+	w->hands_over = hands_over;
+	w->stop_by_ms = hands_over ? UINT64_MAX : clock_ms() + (uint64_t)to->drain_timeout * 1000;
+	if (!hands_over) {
+		worker_stop(w->worker);
+		return;
+	}
+	if (!is_at_work(w)) /* it had stopped for a successor with the same ledger, and may have left something to him */
+		worker_renew(w->worker, worker_config(w->worker), worker_pool(w->worker));
+	worker_hand_over(w->worker);
+}
+
 static void
 configure_workers(struct supervisor *s, const struct config *from, const struct config *to)
 {
 	for (size_t i = 0; i < s->n_workers; i++) {
 		struct worker_entry *w = &s->workers[i];
-		if (w->held != NULL)
-			continue; /* it is on its way out, and begins anew if it is asked for */
-		if (goes_on(s, w, from, to)) {
+		if (w->held == NULL && goes_on(s, w, from, to))
 			worker_configure(w->worker, config_queue(to, name_of(w)));
-		} else {
-			w->held = from;
-			worker_stop(w->worker);
-		}
+		else
+			end_worker(w, from, to);
 	}
 }
 

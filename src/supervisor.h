@@ -2,6 +2,8 @@
  *
  *   - a queue whose section did not change is not touched; changed numbers count at once;
  *   - a queue that is gone, or is to work otherwise, finishes what is in flight and gives its lease back; then it ends, or begins anew;
+ *   - if its list goes to another ledger (another name, driver, dbname, end of the list, `ledger = off`) or to nobody, it hands over: all that it has
+ *     stored is off the list first, however long that takes. Else it is given up after drain_timeout, for its successor reads the same ledger;
  *   - a pool changes in place; it goes when its section is gone and nobody borrows from it any more.
  *
  * Two workers never drain the same list, and none works on two databases at once: what begins waits for what ends.

@@ -183,6 +183,7 @@ task_answer(struct task *t, const struct answer *a)
 		}
 		break;
 	case STATEMENT_RING_LOCK:
+		t->found = a->epoch;
 		if (a->epoch >= EPOCH_MAX || t->epoch >= EPOCH_MAX)
 			refuse(t, "the epoch in sluice_ledger or in Redis is higher than any that sluice writes");
 		else

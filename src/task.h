@@ -99,6 +99,7 @@ struct task {
 	struct window *window;   /* STORE, RESOLVE; owned by the queue, or by the task once the queue has let go of it */
 	bool ledger;             /* false: at-least-once, no ledger statements */
 	uint64_t epoch;          /* ours; RAISE: the epoch to write at least, then the one written */
+	uint64_t found;          /* RAISE: the highest epoch that stood in the ring */
 	uint64_t settled;        /* RECALL */
 	uint32_t slot;           /* STORE, RESOLVE */
 	uint32_t piece;          /* STORE: as in the statement */

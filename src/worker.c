@@ -7,6 +7,7 @@
 #include <sys/random.h>
 
 #include "age.h"
+#include "buf.h"
 #include "clock.h"
 #include "config.h"
 #include "dead_letter.h"
@@ -98,7 +99,7 @@ on_lease(void *arg, const struct source_lease *r)
 	struct worker *w = call_end(arg, r->class, &view);
 	if (w == NULL)
 		return;
-	struct lease_answer a = { r->class, r->why, r->granted, r->holder == NULL ? "" : r->holder, r->ttl_ms, r->epoch };
+	struct lease_answer a = { r->class, r->why, r->granted, r->holder == NULL ? "" : r->holder, r->ttl_ms, r->epoch, r->elsewhere, r->clean };
 	queue_leased(w->queue, clock_ms(), view, &a);
 }
 
@@ -284,11 +285,13 @@ on_release(void *arg, const struct source_release *r)
 }
 
 static void
-port_release(void *world)
+port_release(void *world, bool clean)
 {
 	struct worker *w = world;
+	struct queue_view v;
+	queue_look(w->queue, &v);
 	w->releasing = true;
-	source_list_release(w->source, on_release, w);
+	source_list_release(w->source, clean ? v.epoch : 0, on_release, w);
 }
 
 /* -- SQL */
@@ -458,7 +461,10 @@ take_up(struct worker *w, const struct queue_config *config, struct pool *pool)
 	pool_join(pool, &w->client);
 	w->commands = redis_open(context->base, &context->config->redis, "sluice", &command_events, w);
 	w->waiting = redis_open(context->base, &context->config->redis, "sluice-wait", &waiting_events, w);
-	w->source = source_list_new(w->commands, w->waiting, config->list_key, config->pop, config->dead_letter, context->owner);
+	struct buf ledger = BUF_INIT;
+	config_ledger_name(config, &ledger);
+	w->source = source_list_new(w->commands, w->waiting, config->list_key, config->pop, config->dead_letter, context->owner, buf_cstr(&ledger));
+	buf_free(&ledger);
 }
 
 /* Drops what take_up() made, and what was learnt with it; questions to Redis get no answer any more. */
@@ -548,6 +554,18 @@ void
 worker_stop(struct worker *w)
 {
 	queue_stop(w->queue, clock_ms());
+}
+
+void
+worker_hand_over(struct worker *w)
+{
+	queue_hand_over(w->queue, clock_ms());
+}
+
+void
+worker_give_up(struct worker *w)
+{
+	queue_give_up(w->queue, clock_ms());
 }
 
 bool

@@ -52,6 +52,10 @@ void worker_renew(struct worker *worker, const struct queue_config *config, stru
 void worker_free(struct worker **worker);
 /* Finish what is in flight and give the lease back; worker_is_stopped() then. */
 void worker_stop(struct worker *worker);
+/* The same for a list that goes to another ledger, or to none: see queue_hand_over(). */
+void worker_hand_over(struct worker *worker);
+/* Wait only for answers that are under way: see queue_give_up(). */
+void worker_give_up(struct worker *worker);
 /* Is nothing in flight any more, and has Redis been told? */
 bool worker_is_stopped(const struct worker *worker);
 /* Starts nothing new; and again. */

@@ -3,7 +3,8 @@
 --
 -- KEYS  list, state (hash), lease (string)
 -- ARGV  owner ("instance boot"), time to live in ms
--- ->    granted, holder, its remaining ms, epoch, settled, generation, items in the list
+-- ->    granted, holder, its remaining ms, epoch, settled, generation, items in the list, ledger of the last owner, clean (1: that owner left
+--       nothing that was committed and not settled)
 local list, state, lease = KEYS[1], KEYS[2], KEYS[3]
 local owner, ttl = ARGV[1], ARGV[2]
 
@@ -12,7 +13,7 @@ local function instance(who)
 end
 
 local items = redis.call('LLEN', list)
-local seen = redis.call('HMGET', state, 'epoch', 'settled', 'generation')
+local seen = redis.call('HMGET', state, 'epoch', 'settled', 'generation', 'ledger', 'clean')
 local holder = redis.call('GET', lease)
 local granted = not holder or instance(holder) == instance(owner)
 if granted then
@@ -21,4 +22,5 @@ if granted then
 	redis.call('SET', lease, owner, 'PX', ttl)
 	holder = owner
 end
-return {granted and 1 or 0, holder, redis.call('PTTL', lease), tonumber(seen[1] or 0), tonumber(seen[2] or 0), seen[3] or '', items}
+return {granted and 1 or 0, holder, redis.call('PTTL', lease), tonumber(seen[1] or 0), tonumber(seen[2] or 0), seen[3] or '', items, seen[4] or '',
+	seen[5] and 1 or 0}

@@ -1,9 +1,17 @@
 -- Gives the lease back, if it is still the caller's: a standby takes over at once.
 --
--- KEYS  lease (string)
--- ARGV  owner
+-- KEYS  state (hash), lease (string)
+-- ARGV  owner, epoch of the owner if it leaves nothing that was committed and not settled; else 0
 -- ->    1: given back, 0: it was somebody else's
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+local state, lease = KEYS[1], KEYS[2]
+local owner, epoch = ARGV[1], ARGV[2]
+
+if redis.call('GET', lease) ~= owner then
 	return 0
 end
-return redis.call('DEL', KEYS[1])
+-- DEL first: it needs no memory, and after one write Redis at maxmemory refuses no other in the same script
+redis.call('DEL', lease)
+if redis.call('HGET', state, 'epoch') == epoch then
+	redis.call('HSET', state, 'clean', 1)
+end
+return 1

@@ -594,8 +594,9 @@ port_length(void *arg, uint64_t view)
 }
 
 static void
-port_release(void *arg)
+port_release(void *arg, bool clean)
 {
+	(void)clean;
 	(void)arg;
 }
 

@@ -149,7 +149,7 @@ ask(void)
 	if (run.asks & 64)
 		source_list_wait(run.source, 1, on_wait, NULL);
 	if (run.asks & 128)
-		source_list_release(run.source, on_release, NULL);
+		source_list_release(run.source, 1, on_release, NULL);
 }
 
 static void
@@ -194,7 +194,7 @@ start(int pop)
 	run.server = -1;
 	run.asked = run.answered = 0;
 	run.link = redis_open(run.base, &config, "fuzz", &events, NULL);
-	run.source = source_list_new(run.link, run.link, "orders", pop, "{orders}:dead", "a 1");
+	run.source = source_list_new(run.link, run.link, "orders", pop, "{orders}:dead", "a 1", "b");
 	for (unsigned i = 0; i < PASSES_MAX && run.server < 0; i++)
 		pass();
 	pass();
@@ -232,7 +232,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (how & 4) { /* gone in the middle, with answers owed */
 		source_list_free(&run.source);
 		run.asked = run.answered;
-		run.source = source_list_new(run.link, run.link, "orders", POP_RIGHT, "{orders}:dead", "a 1");
+		run.source = source_list_new(run.link, run.link, "orders", POP_RIGHT, "{orders}:dead", "a 1", "b");
 	}
 	end();
 	return 0;

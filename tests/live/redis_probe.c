@@ -1,6 +1,6 @@
 /* Drives redis.h and source_list.h by hand, for test_redis_link.py: one operation a line on stdin, one JSON object a line on stdout.
  *
- *     redis_probe unix=/path | host=H port=P [user= password= db= connect= command= key= pop= dead= owner= name=]
+ *     redis_probe unix=/path | host=H port=P [user= password= db= connect= command= key= pop= dead= owner= ledger= name=]
  */
 #include "redis.h"
 
@@ -132,7 +132,8 @@ on_lease(void *arg, const struct source_lease *a)
 {
 	(void)arg;
 	say("lease", a->class, a->why, "\"granted\": %d, \"holder\": \"%s\", \"ttl\": %" PRIu64 ", \"epoch\": %" PRIu64 ", \"settled\": %" PRIu64
-	    ", \"generation\": \"%s\", \"length\": %" PRIu64, a->granted, a->holder, a->ttl_ms, a->epoch, a->settled, a->generation, a->length);
+	    ", \"generation\": \"%s\", \"length\": %" PRIu64 ", \"elsewhere\": %d, \"clean\": %d", a->granted, a->holder, a->ttl_ms, a->epoch, a->settled,
+	    a->generation, a->length, a->elsewhere, a->clean);
 }
 
 static void
@@ -330,7 +331,7 @@ run(struct probe *p, char *line)
 	else if (strcmp(words[0], "wait") == 0)
 		source_list_wait(p->source, number(words[1]), on_wait, p);
 	else if (strcmp(words[0], "release") == 0)
-		source_list_release(p->source, on_release, p);
+		source_list_release(p->source, words[1] == NULL ? 0 : number(words[1]), on_release, p);
 	else if (strcmp(words[0], "bench") == 0) {
 		p->bench_left = number(words[1]);
 		p->bench_count = number(words[2]);
@@ -401,10 +402,10 @@ main(int argc, char **argv)
 	p->config.connect_timeout = setting_number(argv, "connect", 5);
 	p->config.command_timeout = setting_number(argv, "command", 10);
 	char *key = setting(argv, "key", "orders"), *dead = setting(argv, "dead", "{orders}:dead"), *owner = setting(argv, "owner", "probe 1");
-	char *pop = setting(argv, "pop", "right");
+	char *pop = setting(argv, "pop", "right"), *ledger = setting(argv, "ledger", "orders");
 	p->commands = redis_open(p->base, &p->config, "probe-commands", &events, p);
 	p->waiting = redis_open(p->base, &p->config, "probe-waiting", &waiting_events, p);
-	p->source = source_list_new(p->commands, p->waiting, key, strcmp(pop, "left") == 0 ? POP_LEFT : POP_RIGHT, dead, owner);
+	p->source = source_list_new(p->commands, p->waiting, key, strcmp(pop, "left") == 0 ? POP_LEFT : POP_RIGHT, dead, owner, ledger);
 	p->input = event_new(p->base, STDIN_FILENO, EV_READ | EV_PERSIST, on_input, p);
 	event_add(p->input, NULL);
 	event_base_dispatch(p->base);
@@ -414,7 +415,7 @@ main(int argc, char **argv)
 	redis_close(&p->commands);
 	redis_close(&p->waiting);
 	event_base_free(p->base);
-	char *owned[] = { key, dead, owner, pop, p->config.address.unix_path, p->config.address.host, p->config.address.user, p->config.password };
+	char *owned[] = { key, dead, owner, pop, ledger, p->config.address.unix_path, p->config.address.host, p->config.address.user, p->config.password };
 	for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
 		free(owned[i]);
 	free(p);

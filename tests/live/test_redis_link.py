@@ -380,12 +380,34 @@ def test_lease(probes, probe, redis_server, redis_client):
     assert other.ask("release")["released"] == 1 and not redis_client.exists(LEASE)
 
 
+def test_lease_tells_of_the_last_owner(probes, probe, redis_server):
+    """Which ledger it wrote, and whether it left something that is committed and not settled."""
+    other = probes(unix=redis_server.socket, owner="probe 2", ledger="another")
+
+    def seen(who):
+        answer = who.ask("lease", 5000)
+        return answer["elsewhere"], answer["clean"]
+
+    assert seen(probe) == (0, 0), "there was none"
+    own(probe, 1)
+    assert probe.ask("release")["released"] == 1
+    assert (seen(probe), seen(other)) == ((0, 0), (1, 0))
+    assert probe.ask("release", 1)["released"] == 0, "not the holder: it says nothing"
+    assert other.ask("release", 1)["released"] == 1
+    assert (seen(probe), seen(other)) == ((0, 1), (1, 1))
+    own(other, 2)
+    assert (seen(probe), seen(other)) == ((1, 0), (0, 0))
+    assert other.ask("release", 1)["released"] == 1
+    assert seen(other) == (0, 0), "there has been another owner since"
+
+
 def test_own(probes, probe, redis_server, redis_client):
     push(redis_client, "a")
     assert probe.ask("own", 1, "g1", 0)["refused"] == 1, "no lease"
     first = own(probe, 3)
     assert (first["refused"], first["epoch"], first["generation"], first["fresh"], first["settled"], first["length"]) == (0, 3, "g1", 1, 0, 1)
-    assert redis_client.hgetall(STATE) == {b"generation": b"g1", b"settled": b"0", b"epoch": b"3", b"owner": OWNER.encode()}
+    assert redis_client.hgetall(STATE) == {b"generation": b"g1", b"settled": b"0", b"epoch": b"3", b"owner": OWNER.encode(),
+                                           b"ledger": b"orders"}
     redis_client.hset(STATE, "settled", 7)
     second = own(probe, 4, "g2")
     assert (second["generation"], second["fresh"], second["settled"]) == ("g1", 0, 7)

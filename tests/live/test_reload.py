@@ -12,7 +12,8 @@ import time
 import pytest
 
 from daemon import ini_text, queue_config
-from faults.load import environment, locked_table, only
+from faults.load import environment, locked_table, only, state_of
+from faults.proxy import Cut, Proxy
 from orders import TABLES, audit, dead_letters, make_table, order, push
 from servers import Sampler, free_port, wait_until
 
@@ -411,6 +412,98 @@ def test_removed_while_its_database_hangs(db, redis_server, redis_client, sluice
     wait_drained(redis_client, "orders", "refunds")
     for key in ("orders", "refunds"):
         assert audit(redis_client, db, load.pushed[key], key=key, table=key) == (len(load.pushed[key]), 0)
+
+
+# -- another ledger
+
+@pytest.fixture
+def before(directory):
+    """before(server): (proxy, host) before a Redis or a database; `host` is for sluice.ini, for Redis a url."""
+    made = []
+
+    def make(server):
+        name, target = "p.sock", getattr(server, "socket", None) or server.host
+        if getattr(server, "driver", None) == "postgresql":
+            name, target = ".s.PGSQL.5432", f"{server.host}/.s.PGSQL.5432"
+        made.append(Proxy(f"{directory}/{name}", target))
+        if hasattr(server, "socket"):
+            return made[-1], f"unix://{made[-1].path}"
+        return made[-1], directory if server.driver == "postgresql" else made[-1].path
+
+    yield make
+    for proxy in made:
+        proxy.close()
+
+
+def vanish(link, _piece):
+    """It never arrives, and from now on nobody comes through."""
+    link.proxy.silent.set()
+    raise Cut
+
+
+def vanish_with_answer(link, piece):
+    """It arrives; its answer does not, and from now on nobody comes through."""
+    link.server.sendall(piece)
+    link.server.recv(1)
+    vanish(link, piece)
+
+
+def test_renamed_while_redis_is_away(db, redis_server, redis_client, before, sluice):
+    """What the old name's ledger has stored is off the list before the new name begins: the settle never arrived, and Redis comes back late."""
+    make_table(db)
+    proxy, url = before(redis_server)
+    config = queue_config(redis_server, db, queue={"batch_rows": 50}, pool_size=3)
+    config["redis"].update(url=url, connect_timeout=1, command_timeout=1)
+    daemon = sluice(config)
+    settle = proxy.on(b"'LTRIM'", vanish)
+    pushed = push(redis_client, "orders", range(500))
+    wait_until(lambda: settle.hits == 1 and db.query("SELECT count(*) FROM orders") != [(0,)], SETTLE_SECONDS, "rows that are not settled")
+    config = without(daemon, "queue orders")
+    config["queue renamed"] = queue("orders", batch_rows=50)
+    reload(daemon, "queue orders: removed", "goes to another ledger only when", config=config)
+    assert "Redis to come back" in state_of(daemon)["reason"]
+    assert redis_client.llen("orders") == 500 and "queue orders has ended" not in daemon.log
+    proxy.silent.clear()
+    daemon.wait_log("queue orders has ended")
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (500, 0)
+    assert daemon.log.count("goes to another ledger only when") == 1
+    assert "this is not the ledger" not in daemon.log, "it was handed over"
+
+
+@pytest.mark.parametrize("section", ["shop", "there"])
+def test_another_host_while_a_commit_is_in_doubt(db, redis_server, redis_client, before, sluice, section):
+    """The database's host dies for good; the same data is to be had elsewhere, by the same section or by another."""
+    make_table(db)
+    proxy, host = before(db)
+    daemon = sluice(queue_config(redis_server, db, queue={"batch_rows": 50}, sluice={"drain_timeout": 1}, pool_size=3, host=host, query_timeout=1))
+    pushed = push(redis_client, "orders", range(10))
+    wait_drained(redis_client)
+    commit = proxy.on(b"COMMIT", vanish_with_answer)
+    pushed += push(redis_client, "orders", range(10, 500))
+    wait_until(lambda: commit.hits == 1, SETTLE_SECONDS, "a COMMIT in doubt")
+    config = without(daemon, "database shop")
+    config[f"database {section}"] = db.section(pool_size=3, query_timeout=1)
+    config["queue orders"] = queue("orders", batch_rows=50, database=section)
+    reload(daemon, config=config)
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (500, 0)
+    assert ("something in flight after drain_timeout" in daemon.log) == (section == "there")
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_renamed_between_two_runs(db, redis_server, redis_client, sluice, how):
+    """Only a clean stop leaves nothing that the other ledger does not know; after anything else that is said."""
+    make_table(db)
+    daemon = sluice(queue_config(redis_server, db))
+    push(redis_client, "orders", range(100))
+    wait_drained(redis_client)
+    getattr(daemon, how)()
+    daemon.config["queue renamed"] = daemon.config.pop("queue orders")
+    daemon.write_config()
+    daemon.start()
+    daemon.wait_log("queue renamed: took the queue over")
+    assert daemon.log.count("this is not the ledger that the last owner of the list wrote") == (how == "kill")
 
 
 # -- the rest of the file

@@ -107,15 +107,16 @@ static uint64_t
 remembered(const struct lane *lane)
 {
 	uint64_t firsts[RING_MAX];
+	const struct sql_row *ring = lane->ledgers[lane->redis.ledger].ring;
 	uint32_t n = lane->limits.ledger_rows;
 	ASSERT(n > 0);
 	for (uint32_t i = 0; i < n; i++) {
-		if (strcmp(lane->ring[i].generation, lane->redis.generation) != 0)
+		if (strcmp(ring[i].generation, lane->redis.generation) != 0)
 			return 0;
 		uint32_t at = i;
-		for (; at > 0 && firsts[at - 1] > lane->ring[i].first; at--)
+		for (; at > 0 && firsts[at - 1] > ring[i].first; at--)
 			firsts[at] = firsts[at - 1];
-		firsts[at] = lane->ring[i].first;
+		firsts[at] = ring[i].first;
 	}
 	return firsts[plan_margin(n) - 1];
 }
@@ -131,9 +132,10 @@ audit_doubt(struct lane *lane)
 void
 audit_history(struct lane *lane)
 {
+	const struct sql_row *ring = lane->ledgers[lane->redis.ledger].ring;
 	uint32_t behind = 0; /* windows that began behind the place where Redis is now */
 	for (uint32_t i = 0; i < lane->limits.ledger_rows; i++)
-		behind += strcmp(lane->ring[i].generation, lane->redis.generation) == 0 && lane->ring[i].first > lane->redis.settled;
+		behind += strcmp(ring[i].generation, lane->redis.generation) == 0 && ring[i].first > lane->redis.settled;
 	struct world *w = lane->world;
 	if (w->kind != KIND_FALL_BACK || w->totals->fall_backs == 0)
 		fail(w, "%s: paused for forgotten history, but Redis never fell back", lane->name);

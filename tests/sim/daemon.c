@@ -65,6 +65,35 @@ daemon_start(struct daemon *d)
 	trace(d->world, "%s: starts", d->name);
 }
 
+static bool
+has_stopped(const struct worker *k)
+{
+	struct queue_view look;
+	queue_look(k->queue, &look);
+	return look.state == QUEUE_STOPPED && k->held == 0;
+}
+
+void
+daemon_follow(struct daemon *d)
+{
+	uint64_t now = d->world->now;
+	EACH(d->workers, d->world->n_lanes, k) {
+		if (k->ending && has_stopped(k))
+			worker_renew(k);
+		bool leaves = k->lane->moving || k->ledger != k->lane->ledger;
+		if (leaves && !k->handing) {
+			trace(d->world, "%s: hands over", k->name);
+			k->ending = k->handing = true;
+			queue_hand_over(k->queue, now);
+		} else if (k->handing && !leaves) { /* moved on and back meanwhile */
+			k->handing = false;
+			queue_stop(k->queue, now);
+		} else if (k->ending && !k->handing && now >= k->give_up_at) {
+			queue_give_up(k->queue, now);
+		}
+	}
+}
+
 void
 daemon_kill(struct daemon *d)
 {

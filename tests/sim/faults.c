@@ -76,7 +76,7 @@ choose_foreigners(struct world *w)
 	f->foreign_push = chance(w, 2) == 0 ? f->foreign_push : 0;
 	f->foreign_pop = f->foreign_push == 0 ? f->foreign_pop : 0;
 	f->foreign_del = 0;
-	f->crash = f->stall = f->stop = f->link_lost = f->redis_error = f->slow = 0;
+	f->crash = f->stall = f->stop = f->anew = f->link_lost = f->redis_error = f->slow = 0;
 }
 
 void
@@ -92,6 +92,7 @@ faults_choose(struct world *w)
 	*f = (struct faults){ .crash = often(w, 200), .stall = often(w, 200), .stop = often(w, 300), .link_lost = often(w, 100),
 		.session_lost = often(w, 60), .statement = often(w, 40), .commit_doubt = often(w, 20), .redis_error = often(w, 60), .slow = often(w, 40),
 		.operator = often(w, 100), .kill_idle = often(w, 100) };
+	f->anew = f->move = w->seed % 3 == 0 ? 40 + (unsigned)(w->seed % 800) : 0; /* draws nothing: schedules without reloads stay what they were */
 	switch (w->kind) {
 	case KIND_FALL_BACK:
 		choose_fall_backs(w);
@@ -151,6 +152,34 @@ stop(struct world *w)
 	d->resting = true;
 	EACH(d->workers, w->n_lanes, k)
 		queue_stop(k->queue, w->now);
+}
+
+/* A reload after which one queue begins anew, with the same ledger. */
+static void
+begin_anew(struct world *w)
+{
+	struct daemon *d = some_daemon(w);
+	struct worker *k = &d->workers[some_lane(w) - w->lanes];
+	if (!daemon_is_awake(d) || d->resting || k->ending)
+		return;
+	trace(w, "FAULT %s is to begin anew", k->name);
+	w->totals->anew++;
+	k->ending = true;
+	k->give_up_at = w->now + chance(w, 5000);
+	queue_stop(k->queue, w->now);
+}
+
+/* A reload that moves a lane to its other ledger, in all daemons. */
+static void
+move(struct world *w)
+{
+	struct lane *lane = some_lane(w);
+	EACH(w->daemons, w->n_daemons, other) {
+		if (other->alive && other->workers[lane - w->lanes].handing)
+			return;
+	}
+	trace(w, "FAULT %s is to move", lane->name);
+	lane->moving = true;
 }
 
 static void
@@ -271,10 +300,10 @@ void
 faults_step(struct world *w)
 {
 	static void (*const strikes[])(struct world *) = { crash, stall, stop, lose_link, lose_session, operate, kill_idle, redis_fall_back, foreign_pop,
-		foreign_push, foreign_del, redis_flush, sql_back_up, sql_restore };
+		foreign_push, foreign_del, redis_flush, sql_back_up, sql_restore, begin_anew, move };
 	const struct faults *f = &w->faults;
 	const unsigned odds[] = { f->crash, f->stall, f->stop, f->link_lost, f->session_lost, f->operator, f->kill_idle, f->fall_back, f->foreign_pop,
-		f->foreign_push, f->foreign_del, f->flush, f->backup, f->restore };
+		f->foreign_push, f->foreign_del, f->flush, f->backup, f->restore, f->anew, f->move };
 	for (unsigned i = 0; i < sizeof odds / sizeof *odds; i++) {
 		if (fault(w, odds[i]))
 			strikes[i](w);

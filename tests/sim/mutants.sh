@@ -88,5 +88,11 @@ mutant "0 --queues 3" "a blocked queue blocks all of its process" queue.c \
 	'({ static const struct queue *ill; ill = q->block != BLOCK_NONE && q->now < q->block_until ? q : ill == q ? NULL : ill; ill != NULL; });'
 mutant 0 "a lent session stays counted as wanted" queue.c \
 	'q->wanted -= taken ? least(q->wanted, 1) : q->wanted;' ''
+mutant 0 "a plain stop where the list goes to another ledger" queue.c \
+	'q->ending = HANDS_OVER;' 'q->ending = STOPS;'
+mutant 0 "an owner that slept hands over what is not his any more" queue.c \
+	'bool ours = q->state == QUEUE_DRAIN && a->epoch == q->epoch;' 'bool ours = q->state == QUEUE_DRAIN;'
+mutant 0 "an answer of Redis from before the handing over counts" queue.c \
+	'q->ending == HANDS_OVER && q->asked_since)' 'q->ending == HANDS_OVER)'
 
 [ "$missed" -eq 0 ] || { echo "$missed missed"; exit 1; }

@@ -1,7 +1,7 @@
 /* A world in one process: daemons that drive the real queue objects, a Redis and a SQL server that can fail in every way, a clock, and one seed that
  * decides the order of everything. The same seed, kind and number of queues give the same schedule.
  *
- *   lane     one configured queue as Redis and SQL hold it: its keys, its rows of the ledger, its orders
+ *   lane     one configured queue as Redis and SQL hold it: its keys, its orders, and two ledgers: a reload moves it from one to the other
  *   daemon   a process: one worker a lane, and one pool of sessions that they share
  *   worker   one queue object in a process, and its link to Redis: worker.c gives each queue its own
  */
@@ -25,6 +25,7 @@
 #define DAEMONS_MAX 3
 #define SESSIONS_MAX 3
 #define LANES_MAX 3
+#define LEDGERS 2        /* of each lane: it is renamed, or moved to another database, and back */
 #define LINKS_MAX (DAEMONS_MAX * LANES_MAX + 5) /* some orphans more than workers */
 #define POOL_MAX 20      /* SQL connections of the world, those whose client is gone included */
 #define COMMANDS_MAX 64
@@ -80,6 +81,8 @@ struct redis_data {
 	bool known;                /* the hash is there */
 	char generation[QUEUE_GENERATION_MAX];
 	uint64_t epoch, settled;
+	unsigned ledger;           /* that the last owner wrote; if known */
+	bool clean;                /* he left nothing that was committed and not settled */
 	char lease[16];            /* "instance boot"; "": nobody */
 	uint64_t lease_until;      /* ms */
 	uint16_t dead[PUSHES_MAX]; /* dead letters, by order */
@@ -99,6 +102,8 @@ struct command {
 	uint64_t epoch;     /* OWN, SETTLE, and of the sender at a PEEK */
 	char generation[QUEUE_GENERATION_MAX]; /* OWN: the new one; then the answer's */
 	bool rewritten;     /* OWN */
+	unsigned ledger;    /* of the sender */
+	bool clean;         /* RELEASE; then LEASE: the answer's */
 	uint64_t offset;    /* PEEK */
 	uint32_t count;     /* PEEK */
 	size_t budget;      /* PEEK */
@@ -112,6 +117,7 @@ struct command {
 	/* the answer */
 	enum redis_class class;
 	bool yes;           /* LEASE: granted, OWN: refused, PEEK: cut */
+	bool elsewhere;     /* LEASE */
 	bool fresh;         /* OWN */
 	bool disowned;      /* PEEK */
 	char holder[16];    /* LEASE */
@@ -140,10 +146,17 @@ struct sql_row {
 	char dead[DEAD_TEXT_MAX];
 };
 
+/* The rows of one queue name in one database. */
+struct sql_ledger {
+	bool made;
+	struct sql_row ring[RING_MAX];
+};
+
 /* A statement with all that it needs, as it lies in the server's socket. */
 struct sql_request {
 	struct statement s;        /* its window pointer is not used any more */
 	struct lane *lane;         /* the queue that it names */
+	struct sql_ledger *ledger; /* its rows there */
 	char generation[QUEUE_GENERATION_MAX];
 	uint32_t n_items;          /* of the window */
 	uint16_t items[BATCH_MAX]; /* orders */
@@ -169,6 +182,7 @@ struct session {
 	uint32_t row_slot;         /* ROW_LOCK: the slot of rows[0] */
 	/* the transaction */
 	struct lane *lane;         /* the queue that began it; while open */
+	struct sql_ledger *ledger; /* as above */
 	bool open, aborted;        /* aborted: only ROLLBACK is left (PostgreSQL) */
 	bool locked[RING_MAX];     /* rows that it holds */
 	bool touched[RING_MAX];    /* rows that it changes when it commits */
@@ -192,12 +206,13 @@ struct lane {
 	uint32_t n_orders;
 	struct redis_data redis;
 	uint32_t dead_max;
-	bool ring_made;
-	struct sql_row ring[RING_MAX]; /* its rows of the ledger */
+	struct sql_ledger ledgers[LEDGERS];
+	unsigned ledger;       /* the one in force */
+	bool moving;           /* a reload names the other one: it is in force once the first worker has handed over */
 	/* from here on nothing need be cleared for a new schedule */
 	struct redis_data snapshots[SNAPSHOTS_MAX]; /* states that it may fall back to, newest first; world.n_snapshots */
 	struct backup {
-		struct sql_row ring[RING_MAX];
+		struct sql_row rings[LEDGERS][RING_MAX];
 		uint8_t rows[PUSHES_MAX]; /* of each order */
 	} backup;
 	struct order orders[PUSHES_MAX]; /* n_orders of them */
@@ -218,6 +233,10 @@ struct worker {
 	uint64_t connect_at;   /* ms; try again then */
 	bool waiting;          /* a wait is under way */
 	uint64_t wait_until;   /* ms */
+	unsigned ledger;       /* that it works with */
+	bool ending;           /* told by a reload to stop; begins anew then */
+	bool handing;          /* told to hand over */
+	uint64_t give_up_at;   /* ms; ending and not handing: then it is given up */
 };
 
 struct daemon {
@@ -236,13 +255,13 @@ struct daemon {
 /* What may go wrong in this schedule: 1 in `n` steps; 0: never. */
 struct faults {
 	unsigned crash, stall, stop, link_lost, session_lost, statement, commit_doubt, redis_error, slow;
-	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle, backup, restore;
+	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle, backup, restore, anew, move;
 };
 
 struct totals {
 	uint64_t schedules, several, handed_on, ailing, steps, pushes, commits, rows, dead, settles, takeovers, fenced, reconciled, guard, rewritten;
 	uint64_t crashes, stops, stalls, links_lost, sessions_lost, failed_statements, doubts, doubts_applied, lock_timeouts, redis_errors;
-	uint64_t fall_backs, cuts, foreign, flushes, restores, paused_history, accepted, skipped, allowed_twice;
+	uint64_t fall_backs, cuts, foreign, flushes, restores, paused_history, accepted, skipped, allowed_twice, anew, moves;
 };
 
 struct world {
@@ -299,6 +318,8 @@ void world_push(struct lane *lane, bool at_our_end);
 void worker_start(struct worker *k);
 /* The process is being killed: ends what is under way but for its sessions, without any effect on the world. */
 void worker_abandon(struct worker *k);
+/* It has stopped because of a reload: begins anew, with the ledger that is in force now. */
+void worker_renew(struct worker *k);
 /* Frees the queue object, which holds no session any more. */
 void worker_end(struct worker *k);
 /* Its link is gone; `late`: some of what it sent may run yet. */
@@ -317,6 +338,8 @@ void worker_give(struct worker *k);
 /* -- daemon.c */
 /* Starts a process of this daemon. */
 void daemon_start(struct daemon *d);
+/* Does what a reload asks for: what must stop is told so, what has stopped begins anew. */
+void daemon_follow(struct daemon *d);
 /* Kills it: its links and sessions are orphans. */
 void daemon_kill(struct daemon *d);
 /* Its session is gone. */

@@ -59,8 +59,8 @@ apply(struct world *w, struct session *s)
 		if (!s->touched[i])
 			continue;
 		if (s->ledger_written)
-			audit_overwrite(lane, &lane->ring[i]);
-		lane->ring[i] = s->changes[i];
+			audit_overwrite(lane, &s->ledger->ring[i]);
+		s->ledger->ring[i] = s->changes[i];
 	}
 	w->totals->commits += s->n_stored > 0;
 	end(s);
@@ -80,7 +80,7 @@ static bool
 is_locked_by_other(const struct world *w, const struct session *s, uint32_t slot)
 {
 	EACH(w->pool, POOL_MAX, other) {
-		if (other->used && other != s && other->open && other->lane == s->request.lane && other->locked[slot])
+		if (other->used && other != s && other->open && other->ledger == s->request.ledger && other->locked[slot])
 			return true;
 	}
 	return false;
@@ -124,7 +124,7 @@ sql_can_run(const struct world *w, const struct session *s)
 static const struct sql_row *
 row_seen(const struct session *s, uint32_t slot)
 {
-	return s->touched[slot] ? &s->changes[slot] : &s->request.lane->ring[slot];
+	return s->touched[slot] ? &s->changes[slot] : &s->request.ledger->ring[slot];
 }
 
 /* The same after its lock, to be changed by the COMMIT. */
@@ -132,7 +132,7 @@ static struct sql_row *
 row_to_change(struct session *s, uint32_t slot)
 {
 	if (!s->touched[slot])
-		s->changes[slot] = s->request.lane->ring[slot];
+		s->changes[slot] = s->request.ledger->ring[slot];
 	s->touched[slot] = true;
 	return &s->changes[slot];
 }
@@ -163,20 +163,19 @@ fail_statement(struct world *w, struct session *s, enum db_class class, const ch
 }
 
 static void
-run_ring_make(struct lane *lane)
+run_ring_make(struct sql_ledger *ledger)
 {
-	if (lane->ring_made)
+	if (ledger->made)
 		return;
-	lane->ring_made = true;
-	memset(lane->ring, 0, sizeof lane->ring);
+	*ledger = (struct sql_ledger){ .made = true };
 }
 
 static void
 run_ring_lock(struct session *s)
 {
-	const struct lane *lane = s->request.lane;
-	for (uint32_t i = 0; i < lane->limits.ledger_rows; i++)
-		s->answer.epoch = lane->ring[i].epoch > s->answer.epoch ? lane->ring[i].epoch : s->answer.epoch;
+	const struct sql_row *ring = s->request.ledger->ring;
+	for (uint32_t i = 0; i < s->request.lane->limits.ledger_rows; i++)
+		s->answer.epoch = ring[i].epoch > s->answer.epoch ? ring[i].epoch : s->answer.epoch;
 }
 
 static void
@@ -311,10 +310,12 @@ check_order(struct world *w, struct session *s)
 	enum statement_kind kind = s->request.s.kind;
 	if (s->request.s.begin && s->open)
 		fail(w, "BEGIN in an open transaction: MySQL commits it");
-	if (s->request.s.begin)
+	if (s->request.s.begin) {
 		s->lane = s->request.lane;
+		s->ledger = s->request.ledger;
+	}
 	s->open |= s->request.s.begin;
-	if (s->open && s->lane != s->request.lane)
+	if (s->open && s->ledger != s->request.ledger)
 		fail(w, "statement %d of %s in a transaction of %s", (int)kind, s->request.lane->name, s->lane->name);
 	bool needs_transaction = kind == STATEMENT_LEDGER || kind == STATEMENT_ROWS || kind == STATEMENT_RING_LOCK || kind == STATEMENT_EPOCH ||
 	    kind == STATEMENT_RING_CUT || kind == STATEMENT_ROW_LOCK || kind == STATEMENT_COMMIT;
@@ -331,7 +332,7 @@ run_sound(struct world *w, struct session *s)
 {
 	switch (s->request.s.kind) {
 	case STATEMENT_CATALOGUE: break;
-	case STATEMENT_RING_MAKE: run_ring_make(s->request.lane); break;
+	case STATEMENT_RING_MAKE: run_ring_make(s->request.ledger); break;
 	case STATEMENT_RING_LOCK: run_ring_lock(s); break;
 	case STATEMENT_EPOCH: run_epoch(s); break;
 	case STATEMENT_RING_READ: run_ring_read(s); break;
@@ -403,7 +404,8 @@ sql_back_up(struct world *w)
 	w->backed_up = true;
 	EACH(w->lanes, w->n_lanes, lane) {
 		struct backup *b = &lane->backup;
-		memcpy(b->ring, lane->ring, sizeof b->ring);
+		for (unsigned i = 0; i < LEDGERS; i++)
+			memcpy(b->rings[i], lane->ledgers[i].ring, sizeof b->rings[i]);
 		memset(b->rows, 0, sizeof b->rows);
 		for (uint32_t i = 0; i < lane->n_orders; i++)
 			b->rows[i] = lane->orders[i].rows;
@@ -418,7 +420,8 @@ sql_restore(struct world *w)
 	trace(w, "FAULT SQL comes back from a backup");
 	w->totals->restores++;
 	EACH(w->lanes, w->n_lanes, lane) {
-		memcpy(lane->ring, lane->backup.ring, sizeof lane->ring);
+		for (unsigned i = 0; i < LEDGERS; i++)
+			memcpy(lane->ledgers[i].ring, lane->backup.rings[i], sizeof lane->ledgers[i].ring);
 		for (uint32_t i = 0; i < lane->n_orders; i++) {
 			struct order *o = &lane->orders[i];
 			o->lost |= o->rows > lane->backup.rows[i]; /* if it waits still, and nobody believes it stored, it comes again */

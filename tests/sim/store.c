@@ -42,6 +42,7 @@ redis_send(struct worker *k, enum command_kind kind, uint64_t view)
 	struct command *c = &link->commands[(link->head + link->n++) % COMMANDS_MAX];
 	*c = (struct command){ .kind = kind, .view = view, .sent_at = w->now, .ready_at = w->now + delay(w) };
 	snprintf(c->owner, sizeof c->owner, "%s %u", k->daemon->name, k->daemon->boot);
+	c->ledger = k->ledger;
 	return c;
 }
 
@@ -64,6 +65,8 @@ run_lease(struct lane *lane, struct command *c)
 	memcpy(c->holder, r->lease, sizeof c->holder);
 	c->ttl = r->lease_until - lane->world->now;
 	c->epoch = r->known ? r->epoch : 0;
+	c->elsewhere = r->known && r->ledger != c->ledger;
+	c->clean = r->known && r->clean;
 }
 
 static void
@@ -78,7 +81,11 @@ run_own(struct lane *lane, struct command *c)
 		memcpy(r->generation, c->generation, sizeof r->generation);
 		r->settled = 0;
 	}
+	if (r->known && r->ledger != c->ledger)
+		lane->world->n_snapshots = 0; /* of a fall-back to before it, this ledger knows nothing */
 	r->known = true;
+	r->clean = false;
+	r->ledger = c->ledger;
 	r->epoch = c->epoch;
 	memcpy(c->generation, r->generation, sizeof c->generation);
 	c->settled = r->settled;
@@ -161,6 +168,15 @@ run_settle(struct lane *lane, struct command *c)
 	trace(w, "redis: settle of %s of %s: status %d, position %llu", lane->name, c->owner, (int)c->status, (unsigned long long)c->settled);
 }
 
+static void
+run_release(struct redis_data *r, const struct command *c)
+{
+	if (strcmp(r->lease, c->owner) != 0)
+		return;
+	r->lease[0] = '\0';
+	r->clean |= c->clean && r->known && r->epoch == c->epoch;
+}
+
 /* An answer that is an error, for some reason or other: false if there is none. */
 static bool
 is_refused(const struct link *link, struct command *c)
@@ -199,10 +215,7 @@ redis_run(struct link *link)
 		c->backlog = lane->redis.n_list;
 		c->dead = lane->redis.n_dead;
 		break;
-	case COMMAND_RELEASE:
-		if (strcmp(lane->redis.lease, c->owner) == 0)
-			lane->redis.lease[0] = '\0';
-		break;
+	case COMMAND_RELEASE: run_release(&lane->redis, c); break;
 	}
 	if (c->kind != COMMAND_SETTLE)
 		trace(w, "redis: %s of %s of %s: yes %d, items %u", names[c->kind], lane->name, c->owner, c->yes, c->n_items);

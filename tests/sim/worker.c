@@ -102,11 +102,16 @@ port_length(void *world, uint64_t view)
 }
 
 static void
-port_release(void *world)
+port_release(void *world, bool clean)
 {
 	struct worker *k = world;
-	if (k->link != NULL)
-		(void)redis_send(k, COMMAND_RELEASE, 0);
+	struct command *c = k->link == NULL ? NULL : redis_send(k, COMMAND_RELEASE, 0);
+	struct queue_view look;
+	if (c == NULL)
+		return;
+	queue_look(k->queue, &look);
+	c->clean = clean;
+	c->epoch = look.epoch;
 }
 
 /* -- ports to SQL */
@@ -137,6 +142,7 @@ make_request(struct worker *k, struct sql_request *r, const struct statement *st
 	const struct window *window = statement->window;
 	r->s = *statement;
 	r->lane = k->lane;
+	r->ledger = &k->lane->ledgers[k->ledger];
 	snprintf(r->generation, sizeof r->generation, "%s", queue_generation(k->queue));
 	r->n_items = 0;
 	if (window != NULL) {
@@ -262,7 +268,7 @@ deliver(struct worker *k, const struct command *c)
 	const char *why = c->class == REDIS_OK ? "" : "simulated";
 	switch (c->kind) {
 	case COMMAND_LEASE:
-		queue_leased(q, now, c->view, &(struct lease_answer){ c->class, why, c->yes, c->holder, c->ttl, c->epoch });
+		queue_leased(q, now, c->view, &(struct lease_answer){ c->class, why, c->yes, c->holder, c->ttl, c->epoch, c->elsewhere, c->clean });
 		break;
 	case COMMAND_OWN:
 		queue_owned(q, now, c->view, &(struct own_answer){ c->class, why, c->yes, c->generation, c->fresh, c->settled, c->backlog });
@@ -403,9 +409,43 @@ worker_start(struct worker *k)
 	k->wanted = 0;
 	k->link = NULL;
 	k->connect_at = w->now + delay(w);
+	k->ledger = k->lane->ledger;
+	k->ending = k->handing = false;
 	k->queue = queue_new(&ports, k, &k->lane->limits, k->daemon->name);
 	if (k->lane->ailment == AILMENT_PAUSED)
 		queue_pause(k->queue, w->now);
+}
+
+/* The list is the other ledger's now. */
+static void
+move(struct lane *lane)
+{
+	struct world *w = lane->world;
+	lane->ledger = (lane->ledger + 1) % LEDGERS;
+	lane->moving = false;
+	w->n_snapshots = 0; /* of a fall-back to before it, or to before the first owner's taking over, the other ledger knows nothing */
+	w->totals->moves++;
+	trace(w, "%s goes to ledger %u", lane->name, lane->ledger);
+}
+
+void
+worker_renew(struct worker *k)
+{
+	struct world *w = k->lane->world;
+	if (k->handing && k->lane->moving && k->ledger == k->lane->ledger)
+		move(k->lane);
+	if (k->link != NULL)
+		redis_orphan(w, k->link, true);
+	if (chance(w, 2) == 0) {
+		worker_end(k);
+		worker_start(k);
+		return;
+	}
+	k->link = NULL;
+	k->waiting = k->ending = k->handing = false;
+	k->connect_at = w->now + delay(w);
+	k->ledger = k->lane->ledger;
+	queue_renew(k->queue, w->now, &k->lane->limits);
 }
 
 void

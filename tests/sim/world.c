@@ -327,6 +327,10 @@ step(struct world *w)
 	if (c.n > 0)
 		act(w, &c.actions[chance(w, c.n)]);
 	w->totals->steps++;
+	EACH(w->daemons, w->n_daemons, d) {
+		if (daemon_is_awake(d) && !d->resting)
+			daemon_follow(d);
+	}
 	reap(w);
 	audit_step(w);
 }
@@ -362,12 +366,23 @@ attend(struct world *w, struct lane *lane)
 		worker_choose(&d->workers[lane - w->lanes]);
 }
 
+/* Does anybody hand the lane over still? */
+static bool
+is_moving(const struct lane *lane)
+{
+	const struct world *w = lane->world;
+	bool moving = lane->moving;
+	EACH(w->daemons, w->n_daemons, d)
+		moving |= d->alive && d->workers[lane - w->lanes].handing;
+	return moving;
+}
+
 /* Is nothing left to do, but for the queues that cannot? */
 static bool
 is_quiet(const struct world *w)
 {
 	EACH(w->lanes, w->n_lanes, lane) {
-		if (lane->ailment == AILMENT_NONE && !lane->forgotten && (lane->redis.n_list > 0 || sql_is_busy(lane)))
+		if (lane->ailment == AILMENT_NONE && !lane->forgotten && (lane->redis.n_list > 0 || is_moving(lane) || sql_is_busy(lane)))
 			return false;
 	}
 	return true;

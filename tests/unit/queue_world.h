@@ -31,6 +31,8 @@ struct world {
 	uint32_t cut_at;
 	unsigned leases, owns, peeks, settles, waits, releases; /* asked so often */
 	bool rewritten;          /* of the last own */
+	bool clean;              /* of the last release; of the next lease too */
+	bool elsewhere;          /* of the next lease */
 	uint64_t offset;         /* of the last peek */
 	uint32_t count;
 	uint32_t remove;         /* of the last settle */
@@ -111,9 +113,11 @@ on_length(void *world, uint64_t view)
 }
 
 static void
-on_release(void *world)
+on_release(void *world, bool clean)
 {
-	((struct world *)world)->releases++;
+	struct world *w = world;
+	w->releases++;
+	w->clean = clean;
 }
 
 static void
@@ -342,7 +346,8 @@ begin(struct world *w, const char *list)
 static void
 lease(struct world *w)
 {
-	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch });
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch,
+	    .elsewhere = w->elsewhere, .clean = w->clean });
 	assert_int_equal(look(w).state, QUEUE_PREPARE);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE);

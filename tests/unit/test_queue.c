@@ -170,6 +170,227 @@ a_stopped_queue_begins_anew(void **state)
 	assert_int_equal(look(w).counters->takeovers, 2);
 }
 
+/* The lease is renewed; in Redis stands this epoch. */
+static void
+renew(struct world *w, uint64_t epoch)
+{
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = epoch, .elsewhere = w->elsewhere });
+}
+
+static void
+hands_over_when_nothing_is_left_to_settle(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefgh");
+	show(w);
+	commit(w);
+	queue_hand_over(w->q, w->now);
+	queue_hand_over(w->q, w->now);
+	assert_int_equal(look(w).inflight, 4); /* what was only read is let go */
+	assert_int_equal(w->leases, 1);
+	settle(w);
+	assert_int_equal(look(w).state, QUEUE_DRAIN);
+	assert_int_equal(w->leases, 2); /* are we the owner still? */
+	renew(w, look(w).epoch);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_true(w->releases == 1 && w->clean);
+	assert_int_equal(w->peeks, 1);
+	queue_hand_over(w->q, w->now);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_null(strstr(w->told, "another ledger"));
+}
+
+/* What was committed when the link was lost is settled, and what stands before it; nothing behind it is read. */
+static void
+hands_over_what_the_ledger_tells(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[8];
+	struct ledger_row row = row_of(4, "efgh", hashes);
+	drain(w, "abcdefghijkl");
+	queue_redis_down(w->q, w->now);
+	queue_hand_over(w->q, w->now);
+	assert_string_equal(look(w).reason, "");
+	assert_int_equal(w->wake_at, w->now + 2000);
+	pass(w, 2000);
+	assert_non_null(strstr(look(w).reason, "Waits for: Redis to come back"));
+	assert_told(w, "Waits for: Redis to come back");
+	queue_redis_up(w->q, w->now);
+	assert_non_null(strstr(look(w).reason, "Waits for: the lease"));
+	lease(w);
+	own(w);
+	assert_non_null(strstr(look(w).reason, "Waits for: the database"));
+	recall(w, &row, 1);
+	assert_non_null(strstr(look(w).reason, "Waits for: what is in flight"));
+	show(w);
+	show(w);
+	assert_int_equal(w->offset + w->count, 8);
+	assert_int_equal(look(w).inflight, 8);
+	fails(w, (assert_true(give(w)), STATEMENT_LEDGER), DB_SETUP);
+	ok(w, STATEMENT_ROLLBACK);
+	assert_non_null(strstr(look(w).reason, "Waits for: cannot store: no"));
+	assert_int_equal(look(w).state, QUEUE_DRAIN);
+	pass(w, 30000);
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE);
+	commit(w);
+	settle(w);
+	renew(w, look(w).epoch);
+	renew(w, look(w).epoch);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_true(w->clean);
+	assert_string_equal(w->list, "ijkl");
+	assert_null(strstr(w->told, "another ledger only"));
+}
+
+static void
+has_nothing_to_hand_over_where_another_ledger_was_written(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct world *w = *state;
+		begin(w, "abcd");
+		w->view = look(w).epoch; /* what was asked before says nothing */
+		queue_redis_down(w->q, w->now);
+		queue_hand_over(w->q, w->now);
+		queue_redis_up(w->q, w->now);
+		assert_int_equal(w->leases, 2);
+		queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = i > 0, .holder = "you 1", .epoch = i < 2 ? 3 : 0,
+		    .elsewhere = i < 2 });
+		assert_int_equal(look(w).state, QUEUE_STOPPED);
+		assert_int_equal(w->releases, i > 0);
+		assert_false(w->clean);
+		queue_free(&w->q);
+		set_up(state);
+	}
+}
+
+static void
+hands_over_what_was_only_read(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	queue_hand_over(w->q, w->now);
+	assert_int_equal(w->leases, 2);
+	renew(w, look(w).epoch);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_string_equal(w->list, "abcd");
+}
+
+static void
+stands_by_for_who_owns_the_list_now(void **state)
+{
+	struct world *w = *state;
+	begin(w, "abcd");
+	queue_hand_over(w->q, w->now);
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "" }); /* asked before: he came later */
+	assert_int_equal(look(w).state, QUEUE_PREPARE);
+	pass(w, 1000);
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .holder = "you 1", .epoch = 3 });
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	pass(w, 1000);
+	assert_told(w, "Waits for: you 1 drains it");
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .class = REDIS_PAUSE, .why = "loading" });
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	queue_stop(w->q, w->now); /* the process ends */
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+}
+
+static void
+an_owner_that_slept_reads_what_the_next_one_left(void **state)
+{
+	struct world *w = *state;
+	uint64_t hashes[8];
+	struct ledger_row row = row_of(0, "abcd", hashes);
+	drain(w, "abcd");
+	queue_hand_over(w->q, w->now);
+	renew(w, 7);
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	lease(w);
+	own(w);
+	recall(w, &row, 1);
+	show(w);
+	settle(w);
+	renew(w, look(w).epoch);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+}
+
+static void
+a_stop_becomes_a_handing_over_and_a_stop_again(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	assert_true(give(w));
+	queue_stop(w->q, w->now);
+	queue_hand_over(w->q, w->now);
+	ok(w, STATEMENT_LEDGER);
+	ok(w, STATEMENT_ROWS);
+	queue_redis_down(w->q, w->now);
+	ok(w, STATEMENT_COMMIT);
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	queue_stop(w->q, w->now);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_int_equal(w->releases, 0);
+}
+
+static void
+without_a_ledger_there_is_nothing_to_hand_over(void **state)
+{
+	struct world *w = *state;
+	w->limits.ledger = false;
+	drain(w, "abcd");
+	queue_redis_down(w->q, w->now);
+	queue_hand_over(w->q, w->now);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+}
+
+static void
+given_up_it_waits_only_for_answers(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcdefghijkl");
+	show(w);
+	assert_true(give(w));
+	assert_true(give(w));
+	for (unsigned i = 0; i < 4; i++)
+		ok(w, i < 2 ? STATEMENT_LEDGER : STATEMENT_ROWS);
+	gets_lost(w, STATEMENT_COMMIT);
+	queue_stop(w->q, w->now);
+	assert_int_equal(look(w).wanted, 1); /* to look into the ledger */
+	queue_give_up(w->q, w->now);
+	assert_int_equal(look(w).wanted, 0);
+	assert_false(give(w));
+	assert_int_equal(look(w).state, QUEUE_DRAIN);
+	ok(w, STATEMENT_COMMIT);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_true(w->releases == 1 && !w->clean);
+}
+
+/* An epoch in Redis that the ledger does not know is another ledger's; what its owner left behind is told, unless he left nothing. */
+static void
+the_ledger_of_another_owner_is_told(void **state)
+{
+	for (unsigned clean = 0; clean < 2; clean++) {
+		struct world *w = *state;
+		drain(w, "abcd");
+		w->clean = clean;
+		w->elsewhere = true;
+		w->settled = 8;
+		queue_redis_down(w->q, w->now);
+		queue_redis_up(w->q, w->now);
+		uint64_t hashes[8];
+		struct ledger_row row = row_of(0, "wxyz", hashes);
+		lease(w);
+		assert_int_equal(strstr(w->told, "this is not the ledger that the last owner of the list wrote: its epoch is 0, in Redis it is 1") != NULL, !clean);
+		own(w);
+		recall(w, &row, 1);
+		assert_null(strstr(w->told, "SQL has lost"));
+		queue_free(&w->q);
+		set_up(state);
+	}
+}
+
 static void
 new_limits_count_from_now_on(void **state)
 {
@@ -636,6 +857,16 @@ main(void)
 		STORY(a_stopping_queue_stores_what_stands_before_the_committed),
 		STORY(a_blocked_queue_stops_at_once),
 		STORY(a_stopped_queue_begins_anew),
+		STORY(hands_over_when_nothing_is_left_to_settle),
+		STORY(hands_over_what_the_ledger_tells),
+		STORY(has_nothing_to_hand_over_where_another_ledger_was_written),
+		STORY(hands_over_what_was_only_read),
+		STORY(stands_by_for_who_owns_the_list_now),
+		STORY(an_owner_that_slept_reads_what_the_next_one_left),
+		STORY(a_stop_becomes_a_handing_over_and_a_stop_again),
+		STORY(without_a_ledger_there_is_nothing_to_hand_over),
+		STORY(given_up_it_waits_only_for_answers),
+		STORY(the_ledger_of_another_owner_is_told),
 		STORY(new_limits_count_from_now_on),
 		STORY(takes_no_session_that_it_has_no_use_for),
 		STORY(a_settle_takes_thirty_two_windows_at_most),
