@@ -2,6 +2,7 @@
 #include "db.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,14 @@ db_error_make(enum db_class class, const char *code, const char *message, const 
 	db_text(error.code, sizeof error.code, code);
 	buf_free(&text);
 	return error;
+}
+
+struct db_error
+db_error_flood(size_t max)
+{
+	char message[DB_MESSAGE_MAX];
+	snprintf(message, sizeof message, "the server sends more than anybody asked for: over %zu bytes for one statement", max);
+	return db_error_make(DB_RECONNECT, "", message, NULL);
 }
 
 bool

@@ -30,6 +30,8 @@ enum db_class {
 const char *db_class_name(enum db_class class);
 
 #define DB_MESSAGE_MAX 400
+/* Bytes of a statement's answer at most, unless expect() says another figure: the catalogue's is the largest, thousands of columns and types. */
+#define DB_ANSWER_MAX ((size_t)16 << 20)
 
 /* An error as plain value. */
 struct db_error {
@@ -79,6 +81,9 @@ struct db_ops {
 	void (*query)(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
 	/* Runs `COPY ... FROM STDIN` with data[0..data_len). NULL where the server has no such thing. Text and data stay valid until the answer. */
 	void (*copy)(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg);
+	/* The answer of the next statement may have so many bytes, all that the server sends until it ends counted. A server that sends more is broken, or
+	 * means harm: the connection is lost. */
+	void (*expect)(struct db_conn *conn, size_t bytes);
 	/* Closes at once, whatever is under way; no callback comes any more. Nulls the caller's pointer. Safe inside a callback. */
 	void (*close)(struct db_conn **conn);
 	/* The same database in a newer configuration. Only for an open connection: one that is being opened still uses the former. */

@@ -30,6 +30,8 @@ void db_text(char *out, size_t size, const char *text);
 void db_read_copy_context(struct db_error *error, const char *sql, const char *context);
 /* MySQL's and MariaDB's message: takes row and column from `... for column `shop`.`orders`.`total` at row 37`, `Column 'total' cannot be null`. */
 void db_read_mysql_message(struct db_error *error, const char *message);
+/* What to say of a server that sent more than `max` bytes for one statement. */
+struct db_error db_error_flood(size_t max);
 /* Replaces `out` by the n-th of comma-separated hosts; false: there are not so many. */
 bool db_host(const char *hosts, size_t n, struct buf *out) MUST_CHECK;
 

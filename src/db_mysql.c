@@ -21,6 +21,7 @@
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
+#include "intake.h"
 #include "log.h"
 
 /* What a packet holds besides the statement, generously. */
@@ -34,8 +35,9 @@ static const struct db_code codes[] = {
 	{ NULL, DB_UNKNOWN },
 };
 
-/* Which of the library's calls is under way. */
-enum step { STEP_NONE, STEP_CONNECT, STEP_QUERY, STEP_STORE };
+/* Which of the library's calls is under way. SENT: none, but an answer must come; the call that sends must not begin to read it, or it would be read
+ * without a look at how much it is. */
+enum step { STEP_NONE, STEP_CONNECT, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE };
 
 struct db_conn {
 	struct event_base *base;              /* the loop; not owned */
@@ -51,8 +53,11 @@ struct db_conn {
 	enum step step;                       /* the call under way */
 	int waiting;                          /* MYSQL_WAIT_* that it waits for; 0: it has returned */
 	MYSQL *connected;                     /* what STEP_CONNECT returned: `mysql`, or NULL for an error */
-	int query_failed;                     /* what STEP_QUERY returned */
+	int send_failed;                      /* what STEP_SEND returned */
+	my_bool read_failed;                  /* what STEP_READ returned */
 	MYSQL_RES *stored;                    /* what STEP_STORE returned; owned */
+	struct intake intake;                 /* what the server sends */
+	size_t answer_max;                    /* bytes of the next statement's answer; 0: DB_ANSWER_MAX */
 	struct event io;                      /* the socket */
 	struct event timer;                   /* the time limit of what is under way */
 	void (*due)(struct db_conn *conn);    /* what the timer does instead, in the next loop; NULL: nothing */
@@ -191,7 +196,7 @@ statement_done(struct db_conn *conn)
 {
 	MYSQL_RES *stored = conn->stored;
 	conn->stored = NULL;
-	if (conn->query_failed != 0 || mysql_errno(conn->mysql) != 0) {
+	if (conn->send_failed != 0 || conn->read_failed || mysql_errno(conn->mysql) != 0) {
 		ASSERT(stored == NULL);
 		struct db_result failure = { .error = last_error(conn) };
 		if (failure.error.lost) {
@@ -217,11 +222,23 @@ statement_done(struct db_conn *conn)
 	mysql_free_result(stored);
 }
 
+static void
+sent(struct db_conn *conn)
+{
+	ASSERT(conn->step == STEP_SEND && conn->waiting == 0);
+	conn->step = STEP_SENT;
+	watch(conn, MYSQL_WAIT_READ);
+}
+
 /* The library's call has returned or waits: conn->waiting. */
 static void
 advance(struct db_conn *conn)
 {
-	if (conn->waiting == 0 && conn->step == STEP_QUERY && conn->query_failed == 0) {
+	if (conn->waiting == 0 && conn->step == STEP_SEND && conn->send_failed == 0) {
+		sent(conn);
+		return;
+	}
+	if (conn->waiting == 0 && conn->step == STEP_READ && !conn->read_failed) {
 		conn->step = STEP_STORE;
 		conn->waiting = mysql_store_result_start(&conn->stored, conn->mysql);
 	}
@@ -242,11 +259,13 @@ advance(struct db_conn *conn)
 static void
 resume(struct db_conn *conn, int ready)
 {
-	ASSERT(conn->waiting != 0);
+	ASSERT(conn->waiting != 0 && conn->step != STEP_SENT);
 	if (conn->step == STEP_CONNECT)
 		conn->waiting = mysql_real_connect_cont(&conn->connected, conn->mysql, ready);
-	else if (conn->step == STEP_QUERY)
-		conn->waiting = mysql_real_query_cont(&conn->query_failed, conn->mysql, ready);
+	else if (conn->step == STEP_SEND)
+		conn->waiting = mysql_send_query_cont(&conn->send_failed, conn->mysql, ready);
+	else if (conn->step == STEP_READ)
+		conn->waiting = mysql_read_query_result_cont(&conn->read_failed, conn->mysql, ready);
 	else
 		conn->waiting = mysql_store_result_cont(&conn->stored, conn->mysql, ready);
 }
@@ -261,8 +280,18 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		tell_failure(conn, db_error_make(DB_RECONNECT, "", "the server closed the idle connection", NULL));
 		return;
 	}
-	resume(conn, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
-	    (what & EV_TIMEOUT ? MYSQL_WAIT_TIMEOUT : 0));
+	/* Not at the login: the library makes the socket a blocking one for TLS, and takes one packet at a time. */
+	if ((what & EV_READ) && conn->step != STEP_CONNECT && !intake_look(&conn->intake, (int)mysql_get_socket(conn->mysql), true)) {
+		tell_failure(conn, db_error_flood(conn->intake.max));
+		return;
+	}
+	if (conn->step == STEP_SENT) {
+		conn->step = STEP_READ;
+		conn->waiting = mysql_read_query_result_start(&conn->read_failed, conn->mysql);
+	} else {
+		resume(conn, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
+		    (what & EV_TIMEOUT ? MYSQL_WAIT_TIMEOUT : 0));
+	}
 	advance(conn);
 }
 
@@ -286,7 +315,9 @@ static void
 started(struct db_conn *conn, enum step step)
 {
 	conn->step = step;
-	if (conn->waiting != 0)
+	if (step == STEP_SEND && conn->waiting == 0 && conn->send_failed == 0)
+		sent(conn);
+	else if (conn->waiting != 0)
 		watch(conn, conn->waiting);
 	else
 		do_later(conn, advance);
@@ -301,8 +332,11 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 	conn->answer_arg = arg;
 	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
 	watch(conn, 0);
-	conn->waiting = mysql_real_query_start(&conn->query_failed, conn->mysql, sql, len);
-	started(conn, STEP_QUERY);
+	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
+	conn->answer_max = 0;
+	conn->read_failed = 0;
+	conn->waiting = mysql_send_query_start(&conn->send_failed, conn->mysql, sql, len);
+	started(conn, STEP_SEND);
 }
 
 /* What every session is, whatever the server's defaults are. MariaDB alone reads what stands in M!. */
@@ -437,6 +471,7 @@ drop(struct db_conn *conn)
 	conn->step = STEP_NONE;
 	mysql_free_result(conn->stored);
 	conn->stored = NULL;
+	intake_end(&conn->intake);
 	mysql_close(conn->mysql);
 	conn->mysql = NULL;
 }
@@ -447,6 +482,7 @@ connect_host(struct db_conn *conn)
 {
 	const struct database_config *config = conn->config;
 	drop(conn);
+	intake_init(&conn->intake, conn->base, &conn->io, DB_ANSWER_MAX);
 	conn->answer = NULL;
 	conn->setup = 0;
 	conn->mysql = xchecked(mysql_init(NULL));
@@ -501,6 +537,13 @@ mysql_conn_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn
 	conn->answer = answer; /* the server would close the connection */
 	conn->answer_arg = arg;
 	do_later(conn, refuse);
+}
+
+static void
+mysql_conn_expect(struct db_conn *conn, size_t bytes)
+{
+	ASSERT(conn->opened && conn->answer == NULL);
+	conn->answer_max = bytes;
 }
 
 static void
@@ -569,6 +612,7 @@ const struct db_ops db_mysql = {
 	.open = mysql_conn_open,
 	.query = mysql_conn_query,
 	.copy = NULL,
+	.expect = mysql_conn_expect,
 	.close = mysql_conn_close,
 	.configure = mysql_conn_configure,
 	.server_id = mysql_conn_server_id,

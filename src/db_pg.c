@@ -18,6 +18,7 @@
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
+#include "intake.h"
 #include "log.h"
 
 /* COPY data is handed to libpq in pieces, so that it never holds a second copy of it all. */
@@ -56,6 +57,8 @@ struct db_conn {
 	bool connected;                       /* libpq has logged in */
 	bool opened;                          /* the owner was told so */
 	bool failed;                          /* of no use any more: `error` says why, and the owner was or will be told */
+	struct intake intake;                 /* what the server sends */
+	size_t answer_max;                    /* bytes of the next statement's answer; 0: DB_ANSWER_MAX */
 	struct event io;                      /* the socket */
 	short watched;                        /* what `io` waits for; 0: nothing */
 	struct event timer;                   /* the time limit of what is under way; also tells of a failure one loop later */
@@ -65,6 +68,7 @@ struct db_conn {
 	const char *data;                     /* COPY data, the caller's; NULL: the statement is not a COPY */
 	size_t data_len;                      /* bytes of it */
 	size_t data_sent;                     /* bytes that libpq has taken */
+	bool partial;                         /* libpq has read, and waits for the rest of something */
 	bool in_copy;                         /* the server waits for the rest of the data */
 	bool rolled_back;                     /* a COMMIT was answered with ROLLBACK */
 	PGresult *result;                     /* the last, or the first that failed, of the statement under way */
@@ -317,6 +321,14 @@ advance(struct db_conn *conn, bool lost)
 	watch(conn, (short)(EV_READ | EV_PERSIST | (unsent || conn->in_copy ? EV_WRITE : 0)));
 }
 
+/* A connect_query may say LISTEN; libpq would keep what comes of it. */
+static void
+drop_notifications(struct db_conn *conn)
+{
+	for (PGnotify *n; (n = PQnotifies(conn->pg)) != NULL;)
+		PQfreemem(n);
+}
+
 /* Something came on an idle connection: a notice, a changed setting, or the end. */
 static void
 read_idle(struct db_conn *conn, bool lost)
@@ -337,8 +349,10 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 	buf_add(&conn->text, sql, len);
 	conn->answer = answer;
 	conn->answer_arg = arg;
-	conn->in_copy = conn->rolled_back = false;
+	conn->in_copy = conn->rolled_back = conn->partial = false;
 	conn->data_sent = 0;
+	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
+	conn->answer_max = 0;
 	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
 	int flushed = PQsendQuery(conn->pg, buf_cstr(&conn->text)) == 1 ? PQflush(conn->pg) : -1;
 	if (flushed < 0)
@@ -449,11 +463,20 @@ on_io(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	struct db_conn *conn = arg;
 	ASSERT(!conn->failed && conn->pg != NULL);
+	/* Most answers come as a whole. Of a message that does not, libpq reads up to its announced length in one call. */
+	bool careful = conn->partial || !conn->connected || conn->answer == NULL;
+	if ((what & EV_READ) && !intake_look(&conn->intake, PQsocket(conn->pg), careful)) {
+		conn->error = db_error_flood(conn->intake.max);
+		tell_failure(conn);
+		return;
+	}
 	if (!conn->connected) {
 		connect_poll(conn);
 		return;
 	}
 	bool lost = (what & EV_READ) && PQconsumeInput(conn->pg) == 0;
+	conn->partial = (what & EV_READ) && PQisBusy(conn->pg);
+	drop_notifications(conn);
 	if (conn->answer == NULL)
 		read_idle(conn, lost);
 	else
@@ -505,7 +528,9 @@ connect_host(struct db_conn *conn)
 	watch(conn, 0);
 	PQclear(conn->result);
 	conn->result = NULL;
+	intake_end(&conn->intake);
 	PQfinish(conn->pg);
+	intake_init(&conn->intake, conn->base, &conn->io, DB_ANSWER_MAX);
 	conn->error = (struct db_error){ .class = DB_OK };
 	conn->connected = conn->failed = false;
 	conn->setup = 0;
@@ -556,6 +581,13 @@ pg_copy(struct db_conn *conn, const char *sql, size_t len, const char *data, siz
 }
 
 static void
+pg_expect(struct db_conn *conn, size_t bytes)
+{
+	ASSERT(conn->opened && conn->answer == NULL);
+	conn->answer_max = bytes;
+}
+
+static void
 pg_close(struct db_conn **place)
 {
 	struct db_conn *conn = *place;
@@ -565,6 +597,7 @@ pg_close(struct db_conn **place)
 	event_del(&conn->io);
 	event_del(&conn->timer);
 	PQclear(conn->result);
+	intake_end(&conn->intake);
 	PQfinish(conn->pg);
 	buf_free(&conn->text);
 	free(conn);
@@ -629,6 +662,7 @@ const struct db_ops db_postgresql = {
 	.open = pg_open,
 	.query = pg_query,
 	.copy = pg_copy,
+	.expect = pg_expect,
 	.close = pg_close,
 	.configure = pg_configure,
 	.server_id = pg_server_id,

@@ -206,6 +206,18 @@ on_rows_sent(void *arg, const struct db_result *result, long item)
 /* -- which statement says what */
 
 static void
+run_ledger(struct errand *e, struct buf *sql)
+{
+	const struct queue_config *config = e->place->config;
+	enum statement_kind kind = e->statement.kind;
+	bool reads = kind == STATEMENT_RING_READ || kind == STATEMENT_ROW_LOCK;
+	ledger_sql(driver_of(e), config->target->driver, config->name, e->place->generation, &e->statement, sql);
+	if (reads)
+		driver_of(e)->expect(session_of(e)->conn, ledger_answer_max(config));
+	send(e, reads ? on_rows_read : kind == STATEMENT_RING_LOCK ? on_epoch_read : on_plain);
+}
+
+static void
 run_body(struct errand *e, bool begin_first)
 {
 	const struct errand_place *p = e->place;
@@ -232,9 +244,7 @@ run_body(struct errand *e, bool begin_first)
 		rows_begin(&e->rows, session_of(e), e->statement.piece, on_rows_sent, e);
 		break;
 	default:
-		ledger_sql(driver_of(e), p->config->target->driver, p->config->name, p->generation, &e->statement, sql);
-		send(e, e->statement.kind == STATEMENT_RING_READ || e->statement.kind == STATEMENT_ROW_LOCK ? on_rows_read :
-		    e->statement.kind == STATEMENT_RING_LOCK ? on_epoch_read : on_plain);
+		run_ledger(e, sql);
 	}
 }
 

@@ -160,6 +160,19 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 
 /* -- reading */
 
+/* A ledger row in an answer, without its hashes. */
+#define ROW_BYTES 256
+/* For reasons of dead letters, and for windows from before the queue's figures were lowered. */
+#define SPARE_BYTES ((size_t)256 << 20)
+
+size_t
+ledger_answer_max(const struct queue_config *queue)
+{
+	size_t hashes = (size_t)queue->batch_rows * sizeof(uint64_t) * 2; /* as hex digits */
+	ASSERT(queue->ledger_rows > 0);
+	return SPARE_BYTES + queue->ledger_rows * (ROW_BYTES + hashes);
+}
+
 enum { COLUMN_SLOT, COLUMN_OURS, COLUMN_EPOCH, COLUMN_FIRST, COLUMN_COUNT, COLUMN_ITEMS, COLUMN_DEAD, COLUMNS };
 
 static bool

@@ -11,6 +11,7 @@
 struct buf;
 struct db_ops;
 struct db_result;
+struct queue_config;
 
 /* The name, as the design fixes it; found by the connection's search path (PostgreSQL), in its database (MySQL). */
 #define LEDGER_TABLE "sluice_ledger"
@@ -23,6 +24,9 @@ void ledger_count_sql(const struct db_ops *driver, const char *queue, struct buf
 void ledger_fill_sql(const struct db_ops *driver, const char *queue, uint32_t rows, struct buf *out);
 /* Appends the text of a statement of kind RING_LOCK, EPOCH, RING_READ, RING_CUT, LEDGER or ROW_LOCK. BEGIN is not part of it. */
 void ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, const char *generation, const struct statement *s, struct buf *out);
+
+/* Bytes of an answer to RING_READ or ROW_LOCK at most: Redis may have fallen back behind every window that the ring remembers. */
+size_t ledger_answer_max(const struct queue_config *queue);
 
 /* Rows read by RING_READ or ROW_LOCK, with the memory that they point to. */
 struct ledger_rows {

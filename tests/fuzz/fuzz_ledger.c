@@ -18,6 +18,7 @@
 #include "db.h"
 #include "db_driver.h"
 #include "errand.h"
+#include "ledger.h"
 #include "pool.h"
 #include "queue.h"
 #include "utf8.h"
@@ -222,6 +223,13 @@ fake_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answ
 }
 
 static void
+fake_expect(struct db_conn *conn, size_t bytes)
+{
+	(void)conn;
+	ASSERT(bytes >= ledger_answer_max(&world.config));
+}
+
+static void
 fake_quote_text(struct buf *out, const char *text, size_t len)
 {
 	buf_addc(out, '\'');
@@ -232,7 +240,7 @@ fake_quote_text(struct buf *out, const char *text, size_t len)
 const struct db_ops *
 pool_driver(const struct pool *pool)
 {
-	static const struct db_ops ops = { .name = "fake", .query = fake_query, .quote_text = fake_quote_text };
+	static const struct db_ops ops = { .name = "fake", .query = fake_query, .expect = fake_expect, .quote_text = fake_quote_text };
 	(void)pool;
 	return &ops;
 }

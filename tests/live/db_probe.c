@@ -3,7 +3,7 @@
  *   db_probe [--key value]... [command argument...]...
  *
  * Options are `--key value` for the keys of a [database] section (choices by number), `--password`, `--idle_transaction`. Commands run one after the
- * other, each begun inside the callback of the one before: `query SQL`, `queryfile FILE`, `copy SQL FILE`, `table NAME`, `pause` (until a byte comes
+ * other, each begun inside the callback of the one before: `query SQL`, `queryfile FILE`, `copy SQL FILE`, `table NAME`, `expect BYTES` (of the next answer), `pause` (until a byte comes
  * on stdin; events are served meanwhile), `closing SQL` (closes inside the callback), `abandon SQL` (closes as soon as the statement was started),
  * `once SQL` (db_run_once(), alone). Each answer and event is one line of JSON on stdout. */
 #include <event2/event.h>
@@ -292,6 +292,9 @@ next_command(struct probe *probe)
 	} else if (strcmp(name, "pause") == 0) {
 		emit_event("pause", &(struct db_error){ .class = DB_OK });
 		event_add(probe->input, NULL);
+	} else if (strcmp(name, "expect") == 0) {
+		probe->ops->expect(probe->conn, strtoul(word(probe), NULL, 10));
+		next_command(probe);
 	} else if (strcmp(name, "queryfile") == 0) {
 		read_file(word(probe), &probe->sql);
 		run(probe, on_answer);

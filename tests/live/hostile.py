@@ -60,7 +60,7 @@ class Hostile:
                 self.hear(peer)
 
     def flood(self, peer, piece, pause=PAUSE_SECONDS):
-        """Sends the same again and again until the client goes."""
+        """Sends the same again and again until the client goes; with a pause of 0 as fast as it can."""
         pieces = piece * max(1, PIECE // len(piece))
         while not self.ended.wait(pause):
             peer.sendall(pieces)
@@ -138,7 +138,7 @@ def pg_error(text, code=None, kind=b"E"):
     return pg_message(kind, fields)
 
 
-def pg_says(at_login, at_query=b"", flood=b""):
+def pg_says(at_login, at_query=b"", flood=b"", pause=GREAT_PAUSE_SECONDS):
     """Words after the client's first packet, words after its first query, a flood behind the last of them."""
     def treat(peer, server):
         said = server.hear(peer)
@@ -150,7 +150,7 @@ def pg_says(at_login, at_query=b"", flood=b""):
             server.hear(peer)
             peer.sendall(at_query)
         if flood:
-            server.flood(peer, flood, GREAT_PAUSE_SECONDS)
+            server.flood(peer, flood, pause)
         server.listen(peer)
     return treat
 
@@ -179,6 +179,25 @@ def pg_evils():
     }
 
 
+def pg_floods():
+    """What a server can send for ever, as fast as it can: {name: (at login, at the first query, flood)}."""
+    notice = pg_error(b"notice", b"01000", b"N")
+    columns = pg_message(b"T", struct.pack("!H", 1) + b"a\0" + b"\0" * 18)
+    endless = 0x30000000  # a length that libpq takes
+    return {
+        "rows": (PG_LOGIN, columns, pg_message(b"D", struct.pack("!HI", 1, 100) + b"x" * 100)),
+        "rows of nothing": (PG_LOGIN, columns, pg_message(b"D", struct.pack("!Hi", 1, -1))),
+        "one row": (PG_LOGIN, columns + pg_message(b"D", length=endless), b"x" * 1000),
+        "notices": (PG_LOGIN, notice, notice),
+        "notices at the login": (PG_LOGIN[:-len(PG_READY)] + notice, b"", notice),
+        "one notice": (PG_LOGIN, pg_message(b"N", length=endless), b"x" * 1000),
+        "one notice at the login": (PG_LOGIN[:-len(PG_READY)] + pg_message(b"N", length=endless), b"", b"x" * 1000),
+        "result sets": (PG_LOGIN, pg_message(b"C", b"SELECT 0\0"), pg_message(b"C", b"SELECT 0\0")),
+        "settings": (PG_LOGIN, b"", pg_message(b"S", b"search_path\0x\0")),
+        "notifications": (PG_LOGIN, pg_message(b"C", b"SET\0") + PG_READY, pg_message(b"A", struct.pack("!I", 1) + b"channel\0text\0")),
+    }
+
+
 # -- MySQL and MariaDB
 
 def my_packet(body, number=0, length=None):
@@ -192,7 +211,7 @@ MY_GREETING = my_packet(b"\x0a5.5.5-10.11.0-MariaDB\0" + struct.pack("<I", 1) + 
 MY_OK = my_packet(b"\0\0\0\2\0\0\0", 2)
 
 
-def my_says(greeting, at_login=b"", at_query=b"", flood=b""):
+def my_says(greeting, at_login=b"", at_query=b"", flood=b"", pause=PAUSE_SECONDS):
     """Words at once, after the client's login, after its first query, and a flood behind the last of them."""
     def treat(peer, server):
         peer.sendall(greeting)
@@ -201,7 +220,7 @@ def my_says(greeting, at_login=b"", at_query=b"", flood=b""):
                 server.hear(peer)
                 peer.sendall(words)
         if flood:
-            server.flood(peer, flood)
+            server.flood(peer, flood, pause)
         server.listen(peer)
     return treat
 
@@ -228,17 +247,33 @@ def my_evils():
     }
 
 
+def my_packets(body, number):
+    """As many packets as there are numbers."""
+    return b"".join(my_packet(body, (number + i) % 256) for i in range(256))
+
+
+def my_floods():
+    """What a server can send for ever, as fast as it can: {name: (greeting, at login, at the first query, flood)}."""
+    column = b"\3def\0\0\0\1a\0\x0c\x2d\0" + struct.pack("<I", 100) + b"\xfd\0\0\0\0\0"
+    columns = my_packet(b"\1", 1) + my_packet(column, 2) + my_packet(b"\xfe\0\0\2\0", 3)
+    return {
+        "rows": (MY_GREETING, MY_OK, columns, my_packets(b"\x64" + b"x" * 100, 4)),
+        "rows of nothing": (MY_GREETING, MY_OK, columns, my_packets(b"\xfb", 4)),
+        "columns": (MY_GREETING, MY_OK, my_packet(b"\xfc\0\x10", 1), my_packets(column, 2)),
+    }
+
+
 def my_endless_packet(peer, server):
-    """Answers the first query with one packet that goes on and on, each part as large as a part can be."""
+    """Answers the first query with one packet that goes on and on, each part as large as a part can be, as fast as it can."""
     peer.sendall(MY_GREETING)
     server.hear(peer)
     peer.sendall(MY_OK)
     server.hear(peer)
     part = b"\1" * 0xffffff
-    for number in range(1, 200):
+    number = 1
+    while not server.ended.is_set():
         peer.sendall(my_packet(part, number % 256))
-        if server.ended.wait(PAUSE_SECONDS):
-            break
+        number += 1
 
 
 def my_asks_for_file(path):

@@ -506,6 +506,25 @@ def test_large_statement(probe, server, directory):
     assert answer["class"] == "ok" and answer["rows"] == [[str(5 << 20), note]]
 
 
+def test_answer_has_a_limit(probe, server):
+    """16 MB, unless the statement expects more; the next one has it again."""
+    megabytes = "SELECT repeat('x', 1000000) FROM " + ("generate_series(1, %d)" if server.driver == "postgresql" else "seq_1_to_%d")
+    lines = probe(server, "query", megabytes % 15, "expect", "40000000", "query", megabytes % 30, "query", "SELECT 1", "query", megabytes % 30)
+    assert [len(line["rows"]) for line in lines[1:]] == [15, 30, 1, 0]
+    assert lines[-1]["class"] == "reconnect" and lines[-1]["lost"] and "more than anybody asked for: over 16777216 bytes" in lines[-1]["message"]
+
+
+def test_says_goodbye_mysql(probe, small_mysql):
+    """The server counts, and logs, each client that goes without a word."""
+    def status(name):
+        return int(small_mysql.query(f"SHOW GLOBAL STATUS LIKE '{name}'")[0][1])
+
+    aborted, connected = status("Aborted_clients"), status("Threads_connected")
+    probe(small_mysql, "query", "SELECT 1", "query", "SELECT repeat('x', 1000000) FROM seq_1_to_5")
+    wait_until(lambda: status("Threads_connected") == connected, WAIT, "the end of the probe's session")
+    assert status("Aborted_clients") == aborted
+
+
 def test_largest_statement_mysql(probe, small_mysql, directory):
     largest = probe(small_mysql)[0]["statement_max"]
     assert abs(largest - int(small_mysql.value("SELECT @@max_allowed_packet"))) < 100

@@ -525,7 +525,6 @@ def test_hostile_databases_do_no_harm(pg, redis_server, redis_client, sluice, re
     make_table(pg)
     treats = {("postgresql", name): hostile.pg_says(*evil) for name, evil in hostile.pg_evils().items()}
     treats |= {("mysql", name): hostile.my_says(*evil) for name, evil in hostile.my_evils().items()}
-    treats["mysql", "endless packet"] = hostile.my_endless_packet
     config = queue_config(redis_server, pg, pool_size=2)
     with contextlib.ExitStack() as stack:
         servers = {}
@@ -550,6 +549,41 @@ def test_hostile_databases_do_no_harm(pg, redis_server, redis_client, sluice, re
         assert memory < 200 * MEGABYTE and cpu < 4
     assert audit(redis_client, pg, pushed) == (700, 0)
     assert all(redis_client.llen(f"evil{number}") == 1 for number in range(len(treats)))
+
+
+def test_floods_of_databases_are_cut_short(pg, redis_server, redis_client, sluice, release):
+    """Each sends the same for ever and as fast as it can. All of them in one daemon, beside one good database, whose queue goes on."""
+    make_table(pg)
+    treats = {("postgresql", name): hostile.pg_says(*flood, pause=0) for name, flood in hostile.pg_floods().items()}
+    treats |= {("mysql", name): hostile.my_says(*flood, pause=0) for name, flood in hostile.my_floods().items()}
+    treats["mysql", "one row"] = hostile.my_endless_packet
+    config = queue_config(redis_server, pg, pool_size=2)
+    with contextlib.ExitStack() as stack:
+        for number, (name, treat) in enumerate(treats.items()):
+            server = stack.enter_context(hostile.Hostile(treat))
+            config[f"database flood{number}"] = {"driver": name[0], "host": "127.0.0.1", "port": server.port, "dbname": "x", "user": "x",
+                                                 "pool_size": 1, "sslmode": "disable", "query_timeout": 3600, "server_connect_timeout": 3600}
+            config[f"queue flood{number}"] = {"source": f"list:flood{number}", "database": f"flood{number}", "table": "t"}
+            redis_client.lpush(f"flood{number}", order(number))
+        daemon = sluice(config, start=False, program=release.path("src/sluice")).start(wait=False)
+        wait_until(lambda: os.path.exists(daemon.config["stats"]["admin_socket"]), 20, "the start")
+        pushed = []
+
+        def cut_short():
+            """Those floods; orders are stored and pages answered meanwhile."""
+            begin = len(pushed)
+            pushed.extend(push(redis_client, "orders", range(begin, begin + 100)))
+            wait_drained(redis_client)
+            assert daemon.get("/healthz") == (200, "alive\n")
+            said = daemon.log
+            return [name for number, name in enumerate(treats)
+                    if re.search(rf" database flood{number}: .*the server sends more than anybody asked for", said)]
+
+        wait_until(lambda: len(cut_short()) == len(treats), 120, "the end of each flood")
+        print(f"{daemon.peak_memory() / MEGABYTE:.0f} MB, {daemon.cpu_seconds()} s, {len(pushed)} orders meanwhile")
+        assert daemon.peak_memory() < 700 * MEGABYTE
+    assert audit(redis_client, pg, pushed) == (len(pushed), 0)
+    assert all(redis_client.llen(f"flood{number}") == 1 for number in range(len(treats)))
 
 
 def test_hostile_database_gets_no_file(redis_server, redis_client, sluice, release, directory):
