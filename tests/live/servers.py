@@ -22,6 +22,7 @@ import psycopg2
 import pymysql
 import redis
 
+USUAL_SECONDS = 0.06  # of CPU time, for what slowness() does
 READY_SECONDS = 60
 
 Connection = collections.namedtuple("Connection", "id user application")
@@ -77,6 +78,14 @@ def wait_until(condition, seconds, what="the condition", pause=0.02):
         if time.monotonic() > end:
             raise TimeoutError(f"{what} did not come true within {seconds} s")
         time.sleep(pause)
+
+
+def slowness():
+    """How many times slower than a usual machine this one is just now, at least 1, by the CPU time of some work. A limit on CPU time is multiplied by
+    it."""
+    begin = time.thread_time()
+    sum(number * number for number in range(1_000_000))
+    return max(1, (time.thread_time() - begin) / USUAL_SECONDS)
 
 
 def dying_with_us(command, account=None):

@@ -173,7 +173,7 @@ def test_silent_server(probe, server):
         error = failed(probe(server, host="127.0.0.1, 127.0.0.1", port=port, server_connect_timeout=1, tcp_user_timeout=0))
         silent.kill()
     assert error["class"] == "reconnect" and "in time" in error["message"]
-    assert 2 <= time.monotonic() - begin < 10
+    assert time.monotonic() - begin >= 2
 
 
 def test_next_host(probe, server, directory):
@@ -452,7 +452,7 @@ def test_statement_timeout(probe, server):
     begin = time.monotonic()
     answer = answer_of(probe(server, "query", sleep, query_timeout=1))
     assert answer["code"] in ("57014", "1969") and answer["class"] in ("retry", "pause") and not answer["lost"]
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 25, "the statement ends by itself after 30 s"
 
 
 def lock_row(server):

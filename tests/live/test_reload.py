@@ -286,14 +286,12 @@ def test_numbers_count_at_once(db, redis_server, redis_client, sluice):
         reload(daemon, "batch_rows 5 -> 500", config=changed(daemon, "queue orders", batch_rows=500, max_batches=0))
         wait_at_work(redis_client)
     wait_drained(redis_client)
-    assert reload(daemon, config=changed(daemon, "queue orders", rate_limit=200)) == ["queue orders: rate_limit 0 -> 200"]
+    assert reload(daemon, config=changed(daemon, "queue orders", rate_limit=5)) == ["queue orders: rate_limit 0 -> 5"]
     slow = push(redis_client, "orders", range(10**6, 10**6 + 1000))
     time.sleep(1)
     assert redis_client.llen("orders") > 300
-    reload(daemon, "rate_limit 200 -> 0", config=changed(daemon, "queue orders", rate_limit=0))
-    begin = time.monotonic()
-    wait_drained(redis_client)
-    assert time.monotonic() - begin < 2
+    reload(daemon, "rate_limit 5 -> 0", config=changed(daemon, "queue orders", rate_limit=0))
+    wait_drained(redis_client)  # minutes would be needed at the former rate
     assert daemon.metric("sluice_takeovers_total", queue="orders") == 1
     assert audit(redis_client, db, load.numbers() + slow) == (len(load.numbers()) + 1000, 0)
 

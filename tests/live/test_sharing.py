@@ -151,9 +151,9 @@ def test_rate_limit(db, redis_server, redis_client, sluice):
         rows = db.value("SELECT count(*) FROM orders")
         seconds = time.monotonic() - begin
         assert rows <= rate * (seconds + 1) + batch, f"{rows} rows within {seconds} s"
-        assert seconds < 20
+        assert seconds < 60
         time.sleep(0.02)
-    assert seconds < 3 * count / rate
+    assert seconds < 10 * count / rate
     assert audit(redis_client, db, pushed) == (count, 0)
 
 

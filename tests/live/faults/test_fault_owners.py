@@ -51,7 +51,7 @@ def test_03_terminated_while_nothing_moves(db, redis_server, redis_client, sluic
         time.sleep(0.1)
         begin = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20, "and not after drain_timeout's default"
     assert redis_client.llen("orders") > 0
     daemon.start()
     wait_drained(redis_client)

@@ -1,21 +1,21 @@
 """Faults of the orders themselves, of memory, file descriptors and the clock, and visitors at the stats port."""
 
-import contextlib
 import os
 import random
 import re
 import resource
 import signal
 import socket
-import threading
 import time
 
 import pytest
 
 from load import busy_config, compile_preload, drain_beyond, environment, only, slow_down, wait_drained
 from orders import audit, dead_letters, make_table, order, push
-from servers import wait_until
+from servers import slowness, wait_until
+from visitors import Drains, StatsCrowd
 
+ORDERS_A_VISIT = 1500  # what a visitor of the stats port may cost, in orders drained
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -105,7 +105,7 @@ def test_28_malloc_fails(db, redis_server, redis_client, sluice, release, direct
         daemon.start(wait=False)
         wait_until(lambda: not daemon.running() or redis_client.llen("orders") == 0, 12, f"the end after allocation {point}")
         if daemon.running():
-            assert daemon.cpu_seconds() < 2, "no spin"
+            assert daemon.cpu_seconds() < 2 * slowness(), "no spin"
             daemon.kill()
             ends.append("drained")
         else:
@@ -149,7 +149,7 @@ def test_28_no_file_descriptors(db, redis_server, redis_client, sluice, release)
         pushed += push(redis_client, "orders", range(1000, 3000))
         wait_drained(redis_client, seconds=30)
         time.sleep(1)
-        assert daemon.cpu_seconds() - before < 0.6, "no spin"
+        assert daemon.cpu_seconds() - before < 0.6 * slowness(), "no spin"
     finally:
         for visitor in visitors:
             visitor.close()
@@ -166,7 +166,7 @@ def test_28_starts_without_enough_file_descriptors(db, redis_server, redis_clien
     daemon.start(wait=False)
     daemon.wait_log("open files", 10)
     time.sleep(2)
-    assert daemon.running() and daemon.cpu_seconds() < 0.5, "no spin"
+    assert daemon.running() and daemon.cpu_seconds() < 0.5 * slowness(), "no spin"
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
     daemon.wait_ready(30)
     wait_drained(redis_client)
@@ -206,72 +206,11 @@ def test_29_clock_jumps(db, own_redis, directory, sluice, release, preload):
 
 # -- visitors
 
-class Flood:
-    """Visitors of all sorts at the stats port: slow ones, silent ones, and some that ask all the time. A context manager."""
-
-    def __init__(self, daemon):
-        self.address = (daemon.config["stats"]["listen"].split(":")[0], int(daemon.config["stats"]["listen"].split(":")[1]))
-        self.ended = threading.Event()
-        self.threads = [threading.Thread(target=self._run, args=(way,), daemon=True) for way in [self._slow, self._silent, self._asking] * 3]
-        self.answers = 0
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_exception):
-        self.ended.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _run(self, way):
-        while not self.ended.is_set():
-            with contextlib.suppress(OSError), socket.create_connection(self.address, timeout=2) as visitor:
-                way(visitor)
-
-    def _slow(self, visitor):
-        for byte in b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX: ":
-            visitor.send(bytes([byte]))
-            if self.ended.wait(0.05):
-                break
-
-    def _silent(self, visitor):
-        visitor.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50)
-        self.ended.wait(0.5)
-
-    def _asking(self, visitor):
-        visitor.send(b"GET /metrics HTTP/1.0\r\n\r\n")
-        if visitor.recv(100):
-            self.answers += 1
-        self.ended.wait(0.02)
-
-
 @pytest.mark.slow
 def test_30_stats_port_flooded(db, redis_server, redis_client, sluice, release):
-    """Measured in turn, with and without, several times: the best pair counts, for a machine with others on it knows no steady rate."""
+    """The drain goes on, and no visitor takes more than its share. How much is left of the drain's speed: contrib/bench/flood.sh."""
     make_table(db)
     daemon = sluice(busy_config(redis_server, db, queue={"batch_rows": 500}), program=release.path("src/sluice"))
-    count, pushed, ratios = 60_000, 0, []
-
-    def seconds():
-        nonlocal pushed
-        daemon.signal(signal.SIGUSR1)
-        push(redis_client, "orders", range(pushed, pushed + count))
-        pushed += count
-        begin = time.monotonic()
-        daemon.signal(signal.SIGUSR2)
-        wait_until(lambda: redis_client.llen("orders") == 0, 60, "the end", pause=0.002)
-        return time.monotonic() - begin
-
-    seconds()
-    while len(ratios) < 6 and max(ratios, default=0) < 0.95:
-        alone = seconds()
-        with Flood(daemon) as flood:
-            time.sleep(0.2)
-            flooded = seconds()
-        assert flood.answers > 0
-        ratios.append(alone / flooded)
-    print(f"rate with visitors, of that without: {[f'{ratio:.2f}' for ratio in ratios]}")
-    assert max(ratios) >= 0.95
-    assert audit(redis_client, db, range(pushed)) == (pushed, 0)
+    drains = Drains(daemon, redis_client, 60_000)
+    assert drains.orders_a_visit(StatsCrowd(daemon), 1000) < ORDERS_A_VISIT
+    assert audit(redis_client, db, range(drains.pushed)) == (drains.pushed, 0)
