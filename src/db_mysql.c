@@ -280,8 +280,10 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		tell_failure(conn, db_error_make(DB_RECONNECT, "", "the server closed the idle connection", NULL));
 		return;
 	}
-	/* Not at the login: the library makes the socket a blocking one for TLS, and takes one packet at a time. */
-	if ((what & EV_READ) && conn->step != STEP_CONNECT && !intake_look(&conn->intake, (int)mysql_get_socket(conn->mysql), true)) {
+	/* Not at the login: the library makes the socket a blocking one for TLS, and takes one packet at a time. The answer to a statement that reads
+	 * nothing comes as one small piece; of whatever comes as more, the library reads on while there is something. */
+	bool careful = conn->intake.taken > 0;
+	if ((what & EV_READ) && conn->step != STEP_CONNECT && !intake_look(&conn->intake, (int)mysql_get_socket(conn->mysql), careful)) {
 		tell_failure(conn, db_error_flood(conn->intake.max));
 		return;
 	}
