@@ -63,6 +63,9 @@ struct db_conn {
 	void (*due)(struct db_conn *conn);    /* what the timer does instead, in the next loop; NULL: nothing */
 	db_answer_fn *answer;                 /* of the statement under way; NULL: idle */
 	void *answer_arg;                     /* its argument */
+	struct db_error refusal;              /* what a statement failed with, while the server is asked for which row */
+	db_answer_fn *refused;                /* of that statement */
+	void *refused_arg;                    /* its argument */
 	struct buf setup_sql;                 /* statement that sets up the session, while it is under way */
 	unsigned setup;                       /* next step of setting up */
 	size_t packet_max;                    /* max_allowed_packet, bytes */
@@ -71,6 +74,7 @@ struct db_conn {
 
 static void connect_host(struct db_conn *conn);
 static void connect_done(struct db_conn *conn);
+static void start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
 static void on_io(evutil_socket_t fd, short what, void *arg);
 
 /* Waits for the socket as the library asked; 0: no more. */
@@ -190,6 +194,46 @@ is_in_transaction(const struct db_conn *conn)
 	return mariadb_get_infov(conn->mysql, MARIADB_CONNECTION_SERVER_STATUS, &status) == 0 && (status & SERVER_STATUS_IN_TRANS) != 0;
 }
 
+/* -- which row it was: MariaDB knows since 10.7, also where its message does not say */
+
+static void
+on_row_number(void *arg, const struct db_result *result)
+{
+	struct db_conn *conn = arg;
+	struct db_result failure = { .error = result->error.lost ? result->error : conn->refusal };
+	if (result->error.class == DB_OK && result->rows == 1 && result->values[0] != NULL)
+		failure.error.row = strtol(result->values[0], NULL, 10) - 1;
+	conn->refused(conn->refused_arg, &failure);
+}
+
+static void
+on_diagnosed(void *arg, const struct db_result *result)
+{
+	static const char sql[] = "SELECT @sluice_row";
+	if (result->error.class == DB_OK)
+		start(arg, sql, strlen(sql), on_row_number, arg);
+	else
+		on_row_number(arg, result);
+}
+
+static bool
+is_row_unknown(const struct db_conn *conn, const struct db_error *error)
+{
+	bool knows = mariadb_connection(conn->mysql) && mysql_get_server_version(conn->mysql) >= 100700;
+	return knows && conn->opened && error->class == DB_DATA && error->row < 0;
+}
+
+static void
+ask_for_row(struct db_conn *conn, const struct db_error *error)
+{
+	static const char sql[] = "GET DIAGNOSTICS CONDITION 1 @sluice_row = ROW_NUMBER";
+	conn->refusal = *error;
+	conn->refused = conn->answer;
+	conn->refused_arg = conn->answer_arg;
+	conn->answer = NULL;
+	start(conn, sql, strlen(sql), on_diagnosed, conn);
+}
+
 /* The statement has been answered. Last thing to do in an event. */
 static void
 statement_done(struct db_conn *conn)
@@ -201,6 +245,10 @@ statement_done(struct db_conn *conn)
 		struct db_result failure = { .error = last_error(conn) };
 		if (failure.error.lost) {
 			tell_failure(conn, failure.error);
+			return;
+		}
+		if (is_row_unknown(conn, &failure.error)) {
+			ask_for_row(conn, &failure.error);
 			return;
 		}
 		watch(conn, MYSQL_WAIT_READ);
