@@ -570,6 +570,7 @@ queue_check(const struct queue *q)
 	}
 	for (size_t i = 0; i < q->n_ring; i++)
 		busy += q->ring[i].busy;
+	ring_check(q);
 	ASSERT(!q->limits.ledger || busy + untracked >= storing);
 	ASSERT(q->state == QUEUE_DRAIN || list_empty(&q->windows));
 }

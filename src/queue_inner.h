@@ -23,6 +23,16 @@ struct ring_row {
 	bool busy;           /* a transaction of ours writes it, or may have */
 };
 
+/* What the ring has for new windows. */
+struct ring_room {
+	unsigned rows;        /* in all; without the slots that SQL did not show */
+	unsigned busy;        /* of them */
+	unsigned empty;       /* of them */
+	unsigned spare;       /* empty or settled, and not busy */
+	unsigned empty_spare; /* of these, the empty ones */
+	uint64_t settled;     /* up to this position, when it was counted */
+};
+
 /* A settle under way. */
 struct settling {
 	bool active;
@@ -81,8 +91,9 @@ struct queue {
 	uint64_t settled;      /* position of the list's oldest item */
 
 	/* the ledger */
-	struct ring_row *ring; /* n_ring of them; owned */
+	struct ring_row *ring; /* n_ring of them; owned; only ring_set() changes one */
 	size_t n_ring;
+	struct ring_room room; /* counted in it */
 	struct plan plan;      /* rows still to be held against the list */
 	struct ledger_cut *cuts; /* n_cuts waiting for a CUT task; owned until then */
 	size_t n_cuts;
@@ -166,9 +177,15 @@ bool store_begin(struct queue *q, struct session *session) MUST_CHECK;
 /* Time of the earliest retry, ms. */
 uint64_t store_wake_at(const struct queue *q);
 /* -- queue_ring.c */
+/* ASSERTs that what is counted is what is there. */
+void ring_check(const struct queue *q);
+/* Changes a row. */
+void ring_set(struct queue *q, uint32_t slot, struct ring_row row);
+/* A transaction of ours begins, or ends, that writes the row. */
+void ring_set_busy(struct queue *q, uint32_t slot, bool busy);
 /* How many windows may get a row now. plan_margin() rests on its number of rows being the most that are busy, and on as many being spare: only the
  * oldest window, without which nothing can be settled, may use these. */
-unsigned ring_room(const struct queue *q, bool oldest_waits);
+unsigned ring_room(struct queue *q, bool oldest_waits);
 /* The usable row by which the least is forgotten; NO_SLOT: none. */
 uint32_t ring_free_row(const struct queue *q);
 /* Takes the ring as read from SQL, and what it says of the positions from `settled` on: DRAIN, or blocked because too much is forgotten. */

@@ -2,6 +2,7 @@
 #include "queue_inner.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool
 is_empty(const struct ring_row *row)
@@ -16,29 +17,49 @@ is_spare(const struct queue *q, const struct ring_row *row)
 	return !row->busy && (is_empty(row) || row->end <= q->settled);
 }
 
-/* What the ring has for new windows. */
-struct room {
-	unsigned usable; /* rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones */
-	unsigned spare;  /* all that are empty or settled, and not busy */
-	unsigned busy;
-	unsigned rows;   /* in all; without the slots that SQL did not show */
-};
-
-static struct room
-measure_ring(const struct queue *q)
+/* Adds a row to what is counted, or takes it out again. */
+static void
+count(struct ring_room *room, const struct ring_row *row, unsigned one)
 {
-	struct room room = { .rows = 0 };
-	unsigned empty = 0, empty_spare = 0;
-	for (size_t i = 0; i < q->n_ring; i++) {
-		const struct ring_row *row = &q->ring[i];
-		empty += is_empty(row);
-		empty_spare += is_empty(row) && !row->busy;
-		room.rows += row->end != NEVER;
-		room.busy += row->busy && row->end != NEVER;
-		room.spare += is_spare(q, row);
-	}
-	room.usable = empty > 0 ? empty_spare : room.spare;
-	return room;
+	bool spare = !row->busy && (is_empty(row) || row->end <= room->settled);
+	room->rows += row->end != NEVER ? one : 0;
+	room->busy += row->busy && row->end != NEVER ? one : 0;
+	room->empty += is_empty(row) ? one : 0;
+	room->spare += spare ? one : 0;
+	room->empty_spare += spare && is_empty(row) ? one : 0;
+}
+
+static void
+count_anew(struct queue *q)
+{
+	q->room = (struct ring_room){ .settled = q->settled };
+	for (size_t i = 0; i < q->n_ring; i++)
+		count(&q->room, &q->ring[i], 1);
+}
+
+void
+ring_check(const struct queue *q)
+{
+	struct ring_room there = { .settled = q->room.settled };
+	for (size_t i = 0; i < q->n_ring; i++)
+		count(&there, &q->ring[i], 1);
+	ASSERT(memcmp(&there, &q->room, sizeof there) == 0);
+}
+
+void
+ring_set(struct queue *q, uint32_t slot, struct ring_row row)
+{
+	ASSERT(slot < q->n_ring);
+	count(&q->room, &q->ring[slot], -1u);
+	q->ring[slot] = row;
+	count(&q->room, &q->ring[slot], 1);
+}
+
+void
+ring_set_busy(struct queue *q, uint32_t slot, bool busy)
+{
+	ASSERT(q->ring[slot].busy != busy);
+	ring_set(q, slot, (struct ring_row){ q->ring[slot].first, q->ring[slot].end, busy });
 }
 
 /* The usable row by which the least is forgotten: of the empty ones the furthest, of the others the oldest. The smallest `first` in the ring then
@@ -59,14 +80,18 @@ ring_free_row(const struct queue *q)
 	return empty != NO_SLOT ? empty : oldest;
 }
 
+/* Rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones; but some are kept. */
 unsigned
-ring_room(const struct queue *q, bool oldest_waits)
+ring_room(struct queue *q, bool oldest_waits)
 {
-	struct room room = measure_ring(q);
-	unsigned margin = (unsigned)plan_margin(room.rows), others = room.spare > margin ? room.spare - margin : 0;
+	if (q->room.settled != q->settled)
+		count_anew(q);
+	const struct ring_room *room = &q->room;
+	unsigned margin = (unsigned)plan_margin(room->rows), others = room->spare > margin ? room->spare - margin : 0;
+	unsigned usable = room->empty > 0 ? room->empty_spare : room->spare;
 	if (others == 0 && oldest_waits)
 		others = 1;
-	return least(others, least(room.usable, margin > room.busy ? margin - room.busy : 0));
+	return least(others, least(usable, margin > room->busy ? margin - room->busy : 0));
 }
 
 /* False: a slot stands there twice. */
@@ -87,6 +112,7 @@ set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 			return false;
 		*row = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
 	}
+	count_anew(q);
 	return true;
 }
 

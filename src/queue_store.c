@@ -46,7 +46,7 @@ is_tracked(const struct queue *q, const struct window *w)
 
 /* How many windows may be stored now. */
 static unsigned
-storable(const struct queue *q)
+storable(struct queue *q)
 {
 	unsigned ready = 0;
 	LIST_EACH(&q->windows, node)
@@ -202,7 +202,7 @@ undo_store(struct queue *q, struct task *t)
 {
 	struct window *w = t->window;
 	if (w->slot != NO_SLOT)
-		q->ring[w->slot].busy = false;
+		ring_set_busy(q, w->slot, false);
 	w->has_task = false;
 	window_set_state(w, WINDOW_READ);
 	window_forgive(w);
@@ -237,7 +237,7 @@ begin_store(struct queue *q, struct session *session)
 	w->has_task = true;
 	window_set_state(w, WINDOW_COMMITTING);
 	if (slot != NO_SLOT)
-		q->ring[slot].busy = true;
+		ring_set_busy(q, slot, true);
 	t->piece = piece_wanted(q, w);
 	if (!q->ports->prepare(q->world, t) && q->now - q->looked_at >= LOOK_UNKNOWN_MS) {
 		undo_store(q, t);
@@ -371,7 +371,7 @@ committed(struct queue *q, struct task *t)
 	ASSERT(w != NULL);
 	uint32_t rows = window_rows(w);
 	if (w->slot != NO_SLOT)
-		q->ring[w->slot] = (struct ring_row){ w->first, window_end(w), false };
+		ring_set(q, w->slot, (struct ring_row){ w->first, window_end(w), false });
 	window_set_state(w, WINDOW_COMMITTED);
 	q->counters.batches_ok++;
 	q->counters.committed += rows - t->duplicates;
@@ -530,7 +530,7 @@ store_ended(struct queue *q, struct task *t)
 		return;
 	}
 	if (w->slot != NO_SLOT)
-		q->ring[w->slot].busy = false;
+		ring_set_busy(q, w->slot, false);
 	window_set_state(w, WINDOW_READ);
 	if (w->gone > 0)
 		flow_shed_gone(w);
@@ -548,7 +548,7 @@ resolve_ended(struct queue *q, struct task *t)
 	if (t->outcome == TASK_DONE) {
 		committed(q, t);
 	} else if (t->outcome == TASK_ABSENT) {
-		q->ring[w->slot].busy = false;
+		ring_set_busy(q, w->slot, false);
 		window_set_state(w, WINDOW_READ);
 		if (w->gone > 0)
 			flow_shed_gone(w);
