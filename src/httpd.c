@@ -166,7 +166,8 @@ page_metrics(const struct daemon_view *daemon, struct evkeyvalq *query, struct b
 static int
 page_stats(const struct daemon_view *daemon, struct evkeyvalq *query, struct buf *body)
 {
-	return stats_json(daemon, evhttp_find_header(query, "queue"), body) ? HTTP_OK : HTTP_NOTFOUND;
+	const char *history = evhttp_find_header(query, "history");
+	return stats_json(daemon, evhttp_find_header(query, "queue"), history != NULL && strcmp(history, "1") == 0, body) ? HTTP_OK : HTTP_NOTFOUND;
 }
 
 static int

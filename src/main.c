@@ -44,8 +44,8 @@ static const struct command {
 	    "Makes the table sluice_ledger in each database where it is missing.\n\n"
 	    "  --print  makes nothing: prints the statements, the smallest GRANTs and the Redis ACL that sluice needs\n\n"
 	    "  sluice init --print | less\n" },
-	{ "show", cmd_show, "show queues, pools, connections, counters, dead letters or the configuration",
-	    " queues|pools|connections|stats|dead|config [--json]",
+	{ "show", cmd_show, "show queues, orders, pools, connections, counters, dead letters or the configuration",
+	    " queues|orders|pools|connections|stats|dead|config [--json]",
 	    "Asks the running daemon by its stats port (`listen` in [stats]), or where it has none by its admin socket; `config` only reads the file.\n"
 	    "No passwords are shown.\n\n"
 	    "  --json  as JSON\n\n"

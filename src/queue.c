@@ -141,6 +141,7 @@ forget(struct queue *q)
 	q->view++;
 	LIST_EACH_SAFE(&q->windows, node, after) {
 		struct window *w = LIST_OWNER(node, struct window, node);
+		q->counters.recounted += w->counted; /* the next reconciling finds it in the ledger, or Redis has moved on */
 		list_remove(node);
 		if (!w->has_task)
 			window_free(&w);
@@ -367,6 +368,8 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 		q->counters.takeovers++;
 		if (strcmp(q->generation, a->generation) != 0)
 			q->choice = HISTORY_ASK;
+		else
+			q->counters.moved += (int64_t)(a->settled - q->settled);
 		snprintf(q->generation, sizeof q->generation, "%s", a->generation);
 		q->renewed = q->rewritten;
 		q->rewritten = false;
@@ -445,13 +448,27 @@ queue_stop(struct queue *q, uint64_t now)
 	pump(q);
 }
 
+/* Nothing is removed from the list whose fate is not known: 0. */
+static int64_t
+difference(const struct queue_counters *c, uint64_t unsettled)
+{
+	uint64_t fates = c->committed + c->duplicate + c->reconciled - c->recounted;
+	for (size_t i = 0; i < sizeof c->dead / sizeof *c->dead; i++)
+		fates += c->dead[i];
+	return (int64_t)(c->settled + unsettled - fates);
+}
+
 void
 queue_look(const struct queue *q, struct queue_view *v)
 {
 	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .reason = q->reason, .settled = q->settled,
 		.backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
-	LIST_EACH(&q->windows, node)
+	LIST_EACH(&q->windows, node) {
 		v->inflight += LIST_OWNER(node, struct window, node)->count;
+		v->unsettled += LIST_OWNER(node, struct window, node)->counted;
+	}
+	v->pushed = q->counters.settled + q->counters.taken + (uint64_t)q->counters.moved + (q->backlog > v->unsettled ? q->backlog : v->unsettled);
+	v->difference = difference(&q->counters, v->unsettled);
 }
 
 const char *
@@ -463,7 +480,7 @@ queue_generation(const struct queue *q)
 void
 queue_check(const struct queue *q)
 {
-	uint64_t at = q->settled;
+	uint64_t at = q->settled, counted = 0;
 	unsigned busy = 0, storing = 0, untracked = 0;
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
@@ -471,12 +488,14 @@ queue_check(const struct queue *q)
 		ASSERT(w->first == at);
 		at = window_end(w);
 		untracked += w->untracked;
+		counted += w->counted;
 		storing += w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT;
 		if (q->limits.ledger && !w->untracked && (w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT))
 			ASSERT(w->slot < q->n_ring && q->ring[w->slot].busy);
 	}
 	for (size_t i = 0; i < q->n_ring; i++)
 		busy += q->ring[i].busy;
+	ASSERT(difference(&q->counters, counted) == 0);
 	ASSERT(!q->limits.ledger || busy + untracked >= storing);
 	ASSERT(q->state == QUEUE_DRAIN || list_empty(&q->windows));
 }

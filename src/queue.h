@@ -74,6 +74,8 @@ struct queue_counters {
 	uint64_t batches_failed;  /* transactions rolled back */
 	uint64_t dead[10];        /* dead letters by enum db_class; DB_OK stands for "message" */
 	uint64_t retries[10];     /* failures by enum db_class */
+	uint64_t recounted;       /* items that stand in two of these: committed and then found in the ledger, or taken by others, say */
+	int64_t moved;            /* positions by which Redis went on or back without an answer to us: a settle's that got lost, a fall-back */
 };
 
 /* What a settle asks for; adapters turn the windows' rejects into dead letters. */
@@ -198,6 +200,9 @@ struct queue_view {
 	uint64_t inflight;      /* items in windows */
 	unsigned sessions;      /* connections held */
 	unsigned wanted;        /* more that it could use */
+	uint64_t pushed;        /* items that came since the queue was first taken over, with those that waited then */
+	uint64_t unsettled;     /* items that are counted as committed or found in the ledger, and not removed from the list yet */
+	int64_t difference;     /* items removed from the list, less those whose fate is counted: must be 0 */
 	uint64_t epoch;
 	const struct queue_counters *counters;
 };

@@ -99,15 +99,21 @@ settle_done(struct queue *q, const struct settle_answer *a)
 	ASSERT(a->settled == s->base + s->advance);
 	for (size_t i = 0; i < s->n; i++) {
 		struct window *w = s->windows[i];
+		uint32_t dead = 0;
 		for (uint32_t k = 0; k < w->n_rejects; k++) {
 			const char *class = w->rejects[k].class;
 			unsigned kind = DB_OK; /* "message" */
+			if (w->rejects[k].index < w->gone)
+				continue; /* whoever took it has it */
+			dead++;
 			for (unsigned c = 1; c <= DB_UNKNOWN; c++) {
 				if (strcmp(class, db_class_name(c)) == 0)
 					kind = c;
 			}
 			q->counters.dead[kind]++;
 		}
+		if (w->counted > 0)
+			q->counters.recounted += w->counted + dead + w->gone - w->count;
 		window_free(&w);
 	}
 	q->settled = a->settled;
@@ -379,7 +385,7 @@ reconcile(struct queue *q, const struct item *items, uint32_t n, struct arena *a
 			w->reconciled = true;
 			list_append(&q->windows, &w->node);
 			window_set_state(w, WINDOW_COMMITTED);
-			q->counters.reconciled += w->count;
+			q->counters.reconciled += w->counted = w->count;
 		} else {
 			window_free(&w);
 		}
