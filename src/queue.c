@@ -464,8 +464,10 @@ queue_look(const struct queue *q, struct queue_view *v)
 	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .reason = q->reason, .settled = q->settled,
 		.backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
 	LIST_EACH(&q->windows, node) {
-		v->inflight += LIST_OWNER(node, struct window, node)->count;
-		v->unsettled += LIST_OWNER(node, struct window, node)->counted;
+		const struct window *w = LIST_OWNER(node, struct window, node);
+		v->inflight += w->count;
+		v->unsent += w->state == WINDOW_READ ? w->count : 0;
+		v->unsettled += w->counted;
 	}
 	v->pushed = q->counters.settled + q->counters.taken + (uint64_t)q->counters.moved + (q->backlog > v->unsettled ? q->backlog : v->unsettled);
 	v->difference = difference(&q->counters, v->unsettled);

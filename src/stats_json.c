@@ -143,6 +143,7 @@ add_last_dead(struct buf *out, const struct meter *meter)
 		add_whole(out, "position", dead->position);
 		add_text(out, "reason", dead->reason);
 		add_text(out, "code", dead->code);
+		add_text(out, "meaning", stats_meaning(dead->reason, dead->code));
 		buf_addc(out, '}');
 	}
 	buf_addc(out, ']');
@@ -186,6 +187,7 @@ add_verdict(struct buf *out, const struct stats *s, const struct stats_queue *q)
 	struct buf advice = BUF_INIT;
 	stats_advice(s, q, &advice);
 	add_text(out, "bound_by", q->bound_by);
+	add_text(out, "severity", stats_severity(s, q));
 	add_text(out, "advice", buf_cstr(&advice));
 	buf_free(&advice);
 }

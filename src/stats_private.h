@@ -53,6 +53,10 @@ const char *stats_session_state(enum session_state state);
 double stats_memory_ratio(const struct stats *stats);
 /* What would have to be faster, or to change, for the queue to go faster. */
 const char *stats_bound_by(const struct stats *stats, const struct stats_queue *queue);
+/* How much a person should care: "ok", "notice", "alarm". */
+const char *stats_severity(const struct stats *stats, const struct stats_queue *queue);
+/* What a dead letter's reason and code say, in words. */
+const char *stats_meaning(const char *reason, const char *code);
 /* Appends a sentence for a person: why that is so, and what to do next. */
 void stats_advice(const struct stats *stats, const struct stats_queue *queue, struct buf *out);
 

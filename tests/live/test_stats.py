@@ -97,7 +97,7 @@ def test_everything_that_came_is_accounted_for(db, redis_server, redis_client, s
     assert state["conservation"] == {"stored": 993, "duplicate": 0, "dead": 7, "taken": 0, "waiting": 0}
     assert len(state["last_dead"]) == 7
     for letter in state["last_dead"]:
-        assert set(letter) == {"time_s", "position", "reason", "code"} and letter["reason"] in ("message", "data")
+        assert set(letter) == {"time_s", "position", "reason", "code", "meaning"} and letter["reason"] in ("message", "data")
     daemon.signal(signal.SIGUSR1)
     wait_until(lambda: queue(daemon)["state"] == "paused", 10, "the pause")
     pushed += push(redis_client, "orders", range(1001, 1101))
