@@ -20,7 +20,6 @@
 #include "events.h"
 #include "httpd.h"
 #include "log.h"
-#include "meter.h"
 #include "notify.h"
 #include "supervisor.h"
 #include "worker.h"
@@ -32,7 +31,6 @@ struct daemon {
 	const char *file;                /* the configuration's; borrowed */
 	struct event_base *base;         /* owned, as all below */
 	struct event *signals[SIGNALS];
-	struct event *tick;              /* a point of each queue's history */
 	struct events events;            /* for the view */
 	struct event *stop_check;        /* while stopping: is everything at rest? */
 	char owner[320];                 /* "instance boot" */
@@ -230,7 +228,6 @@ close_all(struct daemon *d)
 	for (size_t i = 0; i < SIGNALS; i++)
 		event_free(d->signals[i]);
 	event_free(d->stop_check);
-	event_free(d->tick);
 	log_listen(NULL, NULL);
 	event_base_free(d->base);
 }
@@ -247,31 +244,10 @@ listen_to_signals(struct daemon *d)
 	d->stop_check = event_new(d->base, -1, 0, on_stop_check, d);
 }
 
-/* -- what the stats remember */
-
-static void
-on_tick(evutil_socket_t fd, short what, void *arg)
-{
-	struct daemon *d = arg;
-	(void)fd, (void)what;
-	for (size_t i = 0; i < d->view.n_workers; i++)
-		worker_tick(d->view.workers[i]);
-}
-
 static void
 on_line(void *arg, const char *level, const char *subject, const char *text)
 {
 	events_add(arg, clock_wall_us(), level, subject, text);
-}
-
-static void
-remember(struct daemon *d)
-{
-	d->view.events = &d->events;
-	log_listen(on_line, &d->events);
-	d->tick = event_new(d->base, -1, EV_PERSIST, on_tick, d);
-	ASSERT(d->tick != NULL);
-	event_add(d->tick, &(struct timeval){ .tv_sec = METER_STEP_S });
 }
 
 int
@@ -292,7 +268,8 @@ daemon_run(const struct config *config)
 	d.base = event_base_new();
 	ASSERT(d.base != NULL);
 	listen_to_signals(&d);
-	remember(&d);
+	d.view.events = &d.events;
+	log_listen(on_line, &d.events);
 	d.supervisor = supervisor_new(d.base, config, d.owner, &d.view);
 	int status = EX_OK;
 	if (!open_ports(&d)) {

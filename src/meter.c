@@ -3,6 +3,8 @@
 
 #include "check.h"
 
+#define STEP_MS (METER_STEP_S * 1000)
+
 static const double duration_bounds[HISTOGRAM_BUCKETS] = { .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30 };
 static const double rows_bounds[HISTOGRAM_BUCKETS] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000 };
 static const double wait_bounds[HISTOGRAM_BUCKETS] = { .001, .005, .01, .05, .1, .5, 1, 5, 30, 120, 600, 3600 };
@@ -56,6 +58,7 @@ void
 meter_init(struct meter *m, const struct meter_totals *now)
 {
 	*m = (struct meter){ .commit_duration.bounds = duration_bounds, .batch_rows.bounds = rows_bounds, .wait.bounds = wait_bounds };
+	m->due_ms = now->at_ms + STEP_MS;
 	m->marks[0] = m->marks[1] = (struct meter_mark){ *now, m->commit_duration, m->batch_rows };
 }
 
@@ -116,18 +119,29 @@ mark(const struct meter *m, const struct meter_totals *now)
 	return (struct meter_mark){ *now, m->commit_duration, m->batch_rows };
 }
 
+bool
+meter_is_due(const struct meter *m, uint64_t now_ms)
+{
+	return now_ms >= m->due_ms;
+}
+
 void
 meter_tick(struct meter *m, const struct meter_totals *now)
 {
 	const struct meter_totals *then = &m->marks[1].totals;
 	const struct histogram *commits = &m->marks[1].commit_duration;
 	double s = seconds_between(then, now);
-	m->points[m->n_points++ % METER_POINTS] = (struct meter_point){
+	const struct meter_point point = {
 		.in = (float)rate(then->pushed, now->pushed, s), .out = (float)rate(then->settled, now->settled, s),
 		.dead = (float)rate(then->dead, now->dead, s), .backlog = (float)now->backlog,
 		.commit_ms = in_ms(mean_since(&m->commit_duration, commits)),
 		.commit_p99_ms = in_ms(histogram_quantile(&m->commit_duration, commits, .99)),
 	};
+	ASSERT(meter_is_due(m, now->at_ms));
+	for (unsigned n = 0; meter_is_due(m, now->at_ms); n++, m->due_ms += STEP_MS) {
+		if (n < METER_POINTS)
+			m->points[m->n_points++ % METER_POINTS] = point;
+	}
 	m->marks[0] = m->marks[1];
 	m->marks[1] = mark(m, now);
 }

@@ -3,6 +3,7 @@
 #ifndef SLUICE_METER_H
 #define SLUICE_METER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,7 @@ struct meter {
 	struct histogram batch_rows;                           /* rows of each committed transaction */
 	struct histogram wait;                                 /* seconds that an order stood in the list, one sample a settle */
 	struct meter_mark marks[2];                            /* of the last two ticks, the older one first */
+	uint64_t due_ms;                                       /* when the step ends, whenever that is noticed */
 	struct meter_point points[METER_POINTS];               /* a ring */
 	uint64_t n_points;                                     /* that ever came */
 	struct meter_dead dead[METER_DEAD_MAX];                /* a ring */
@@ -86,7 +88,9 @@ void meter_leaving(struct meter *m);
 void meter_leaving_dead(struct meter *m, const struct meter_dead *dead);
 /* They were removed; `position` is that of the last. */
 void meter_settled(struct meter *m, uint64_t now_ms, uint64_t position);
-/* To be called every METER_STEP_S: one more point. */
+/* Has a step of the history ended? */
+bool meter_is_due(const struct meter *m, uint64_t now_ms);
+/* A step has ended, or several since this was called last: as many points. */
 void meter_tick(struct meter *m, const struct meter_totals *now);
 /* What the totals say now. */
 struct meter_rates meter_rates(const struct meter *m, const struct meter_totals *now);

@@ -22,6 +22,7 @@
 #include "table.h"
 #include "window.h"
 
+#define MEMORY_MS 4000 /* how old the memory's figure gets at least */
 #define WAIT_S 20 /* one blocking wait; Redis is asked again after it */
 
 struct worker {
@@ -43,8 +44,8 @@ struct worker {
 	char redis_why[300];                  /* why not; "" while up */
 	char subject[64];                     /* "queue NAME", for the log */
 	struct meter meter;
-	unsigned ticks;                       /* worker_tick() was called so often */
 	struct redis_memory memory;           /* when last asked */
+	uint64_t memory_at;                   /* ms; to be asked again then */
 };
 
 /* -- Redis: each call carries the view that its answer belongs to */
@@ -139,12 +140,35 @@ port_peek(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t bu
 	source_list_peek(w->source, offset, count, budget, on_peek, call_new(w, view));
 }
 
+static struct meter_totals
+totals(const struct worker *w, const struct queue_view *v)
+{
+	uint64_t now = clock_ms();
+	struct meter_totals t = { .at_ms = now, .pushed = v->pushed, .settled = v->counters->settled, .busy_ms = pool_busy_ms(&w->client, now), .backlog = v->backlog };
+	for (size_t i = 0; i < sizeof v->counters->dead / sizeof *v->counters->dead; i++)
+		t.dead += v->counters->dead[i];
+	return t;
+}
+
+/* The history goes on whenever something happens anyway: an idle daemon is not woken for it. */
+static void
+keep_history(struct worker *w)
+{
+	struct queue_view v;
+	if (!meter_is_due(&w->meter, clock_ms()))
+		return;
+	queue_look(w->queue, &v);
+	struct meter_totals now = totals(w, &v);
+	meter_tick(&w->meter, &now);
+}
+
 static void
 note_progress(struct worker *w)
 {
 	struct queue_view v;
 	queue_look(w->queue, &v);
 	age_note(&w->meter.age, clock_ms(), v.settled, v.backlog);
+	keep_history(w);
 }
 
 static void
@@ -235,6 +259,10 @@ port_length(void *world, uint64_t view)
 {
 	struct worker *w = world;
 	source_list_length(w->source, on_length, call_new(w, view));
+	if (clock_ms() >= w->memory_at) { /* in the same write: an idle daemon is not woken once more */
+		redis_memory_ask(w->commands, &w->memory);
+		w->memory_at = clock_ms() + MEMORY_MS;
+	}
 }
 
 static void
@@ -351,6 +379,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	queue_tick(w->queue, clock_ms());
+	keep_history(w);
 }
 
 static void
@@ -409,6 +438,7 @@ on_redis_down(void *arg, enum redis_class class, const char *why)
 	w->redis_up = false;
 	snprintf(w->redis_why, sizeof w->redis_why, "%s", why);
 	queue_redis_down(w->queue, clock_ms());
+	keep_history(w);
 }
 
 static void
@@ -577,32 +607,10 @@ worker_pool(const struct worker *w)
 	return w->client.pool;
 }
 
-/* -- what the stats show */
-
-static struct meter_totals
-totals(const struct worker *w, const struct queue_view *v)
-{
-	uint64_t now = clock_ms();
-	struct meter_totals t = { .at_ms = now, .pushed = v->pushed, .settled = v->counters->settled, .busy_ms = pool_busy_ms(&w->client, now), .backlog = v->backlog };
-	for (size_t i = 0; i < sizeof v->counters->dead / sizeof *v->counters->dead; i++)
-		t.dead += v->counters->dead[i];
-	return t;
-}
-
-void
-worker_tick(struct worker *w)
-{
-	struct queue_view v;
-	queue_look(w->queue, &v);
-	struct meter_totals now = totals(w, &v);
-	meter_tick(&w->meter, &now);
-	if (w->ticks++ % 2 == 0 && redis_is_up(w->commands))
-		redis_memory_ask(w->commands, &w->memory);
-}
-
 void
 worker_look(struct worker *w, struct worker_view *view, struct queue_view *queue)
 {
+	keep_history(w);
 	queue_look(w->queue, queue);
 	struct meter_totals now = totals(w, queue);
 	*view = (struct worker_view){ .config = w->config, .redis_up = w->redis_up, .redis_why = w->redis_why, .redis_version = redis_version(w->commands),

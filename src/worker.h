@@ -60,8 +60,6 @@ bool worker_choose(struct worker *worker, bool store) MUST_CHECK;
 const struct queue_config *worker_config(const struct worker *worker);
 /* The pool that it borrows from. */
 struct pool *worker_pool(const struct worker *worker);
-/* To be called every METER_STEP_S: a point of its history. */
-void worker_tick(struct worker *worker);
 /* Snapshots for the stats; pointers are valid until the loop goes on. */
 void worker_look(struct worker *worker, struct worker_view *view, struct queue_view *queue);
 

@@ -73,6 +73,24 @@ the_history_is_a_quarter_of_an_hour(void **state)
 }
 
 static void
+steps_that_nobody_saw_end_are_made_up_for(void **state)
+{
+	struct meter m;
+	(void)state;
+	start(&m);
+	assert_false(meter_is_due(&m, at(1, 0, 0).at_ms - 1));
+	struct meter_totals late = at(3, 300, 0);
+	late.at_ms += STEP_MS / 2;
+	assert_true(meter_is_due(&m, late.at_ms));
+	meter_tick(&m, &late);
+	assert_int_equal(meter_points(&m), 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_float_equal(meter_point(&m, i)->in, 300 / 17.5F, .001);
+	assert_false(meter_is_due(&m, late.at_ms));
+	assert_true(meter_is_due(&m, at(4, 0, 0).at_ms)); /* no step gets longer by it */
+}
+
+static void
 rates_are_of_the_last_seconds(void **state)
 {
 	struct meter m;
@@ -192,6 +210,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_point_has_the_rates_of_its_step),
 		cmocka_unit_test(the_history_is_a_quarter_of_an_hour),
+		cmocka_unit_test(steps_that_nobody_saw_end_are_made_up_for),
 		cmocka_unit_test(rates_are_of_the_last_seconds),
 		cmocka_unit_test(quantiles_lie_between_the_bounds),
 		cmocka_unit_test(dead_letters_count_when_they_are_settled),
