@@ -26,25 +26,36 @@ keep(char *out, size_t size, const char *text)
 	buf_free(&clean);
 }
 
+static void
+take_out(struct events *e, size_t i)
+{
+	ASSERT(i < e->n);
+	memmove(&e->lines[i], &e->lines[i + 1], (e->n - i - 1) * sizeof *e->lines);
+	e->n--;
+}
+
 void
 events_add(struct events *e, int64_t at_us, const char *level, const char *subject, const char *text)
 {
-	struct event_line *line = &e->lines[e->n++ % EVENTS_MAX];
-	line->at_us = at_us;
-	line->level = level;
-	keep(line->subject, sizeof line->subject, subject == NULL ? "" : subject);
-	keep(line->text, sizeof line->text, text);
-}
-
-size_t
-events_count(const struct events *e)
-{
-	return e->n < EVENTS_MAX ? (size_t)e->n : EVENTS_MAX;
+	struct event_line line = { .at_us = at_us, .level = level, .times = 1 };
+	keep(line.subject, sizeof line.subject, subject == NULL ? "" : subject);
+	keep(line.text, sizeof line.text, text);
+	for (size_t i = 0; i < e->n; i++) {
+		const struct event_line *old = &e->lines[i];
+		if (strcmp(old->level, level) == 0 && strcmp(old->subject, line.subject) == 0 && strcmp(old->text, line.text) == 0) {
+			line.times += old->times;
+			take_out(e, i);
+			break;
+		}
+	}
+	if (e->n == EVENTS_MAX)
+		take_out(e, 0);
+	e->lines[e->n++] = line;
 }
 
 const struct event_line *
 events_get(const struct events *e, size_t i)
 {
-	ASSERT(i < events_count(e));
-	return &e->lines[(e->n - 1 - i) % EVENTS_MAX];
+	ASSERT(i < e->n);
+	return &e->lines[e->n - 1 - i];
 }

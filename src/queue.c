@@ -229,6 +229,7 @@ pump(struct queue *q)
 	if (q->state == QUEUE_STOPPED)
 		return;
 	ask_for_lease(q);
+	flow_measure(q);
 	if (q->state == QUEUE_DRAIN)
 		flow_pump(q);
 	try_to_stop(q);
@@ -293,7 +294,7 @@ queue_redis_up(struct queue *q, uint64_t now)
 {
 	q->now = now;
 	q->redis_up = true;
-	q->lease_at = now;
+	q->lease_at = q->measure_at = now;
 	pump(q);
 }
 

@@ -510,16 +510,17 @@ queue_measured(struct queue *q, uint64_t now, uint64_t view, uint64_t backlog, u
 	queue_tick(q, now);
 }
 
-static void
-measure(struct queue *q)
+void
+flow_measure(struct queue *q)
 {
+	if (!q->redis_up)
+		return;
 	if (q->now >= q->poll_at) {
 		q->poll_at = NEVER;
 		q->backlog = q->backlog == 0 ? 1 : q->backlog;
 	}
 	if (!list_empty(&q->windows) && q->measure_at > q->now + MEASURE_BUSY_MS)
 		q->measure_at = q->now + MEASURE_BUSY_MS; /* what comes behind a slow window must be seen */
-	ASSERT(q->redis_up);
 	if (q->now < q->measure_at)
 		return;
 	q->measure_at = q->now + MEASURE_IDLE_MS;
@@ -529,7 +530,7 @@ measure(struct queue *q)
 uint64_t
 flow_wake_at(const struct queue *q)
 {
-	if (q->state != QUEUE_DRAIN)
+	if (!q->redis_up || q->state == QUEUE_STOPPED)
 		return NEVER;
 	return q->poll_at < q->measure_at ? q->poll_at : q->measure_at;
 }
@@ -540,7 +541,6 @@ flow_pump(struct queue *q)
 	history_pump(q);
 	if (q->state != QUEUE_DRAIN)
 		return;
-	measure(q);
 	if (q->aligning) {
 		start_alignment(q);
 		return;

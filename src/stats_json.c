@@ -270,10 +270,11 @@ static void
 add_events(struct buf *out, const struct events *events)
 {
 	open_list(out, "events", '[');
-	for (size_t i = 0; i < events_count(events); i++) {
+	for (size_t i = 0; i < events->n; i++) {
 		const struct event_line *line = events_get(events, i);
 		open_element(out);
 		add_seconds(out, "time_s", (double)line->at_us / 1e6);
+		add_whole(out, "times", line->times);
 		add_text(out, "level", line->level);
 		add_text(out, "subject", line->subject);
 		add_text(out, "text", line->text);

@@ -134,6 +134,17 @@ def test_age_needs_no_timestamp(pg, clean, redis_server, redis_client, sluice):
     wait_until(lambda: queue(daemon)["oldest_age_s"] == 0, 20, "its end")
 
 
+def test_what_waits_is_seen_before_it_can_be_drained(pg, clean, redis_server, redis_client, sluice):
+    push(redis_client, "orders", range(7))
+    daemon = sluice(queue_config(redis_server, pg))  # there is no table
+    wait_until(lambda: queue(daemon)["backlog"] == 7, 20, "the backlog")
+    state = queue(daemon)
+    assert state["state"] == "blocked" and state["severity"] == "alarm" and "orders is not there" in state["advice"]
+    make_table(pg)
+    daemon.command("resume")
+    assert conserves(wait_settled(daemon, 7))
+
+
 def test_history_and_rates(pg, clean, redis_server, redis_client, sluice):
     make_table(pg)
     daemon = sluice(queue_config(redis_server, pg))

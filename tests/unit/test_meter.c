@@ -184,15 +184,21 @@ the_last_events_are_kept_clean(void **state)
 	static struct events e;
 	char text[2 * EVENT_TEXT_MAX];
 	(void)state;
-	assert_int_equal(events_count(&e), 0);
+	assert_int_equal(e.n, 0);
 	for (int i = 0; i < EVENTS_MAX + 3; i++) {
 		snprintf(text, sizeof text, "event %d", i);
 		events_add(&e, i, "info", NULL, text);
 	}
-	assert_int_equal(events_count(&e), EVENTS_MAX);
+	assert_int_equal(e.n, EVENTS_MAX);
 	assert_string_equal(events_get(&e, 0)->text, "event 52");
 	assert_string_equal(events_get(&e, EVENTS_MAX - 1)->text, "event 3");
 	assert_string_equal(events_get(&e, 0)->subject, "");
+	events_add(&e, 98, "info", "", "event 3");
+	assert_int_equal(e.n, EVENTS_MAX);
+	assert_string_equal(events_get(&e, 0)->text, "event 3");
+	assert_int_equal(events_get(&e, 0)->times, 2);
+	assert_int_equal(events_get(&e, 0)->at_us, 98);
+	assert_string_equal(events_get(&e, EVENTS_MAX - 1)->text, "event 4");
 	events_add(&e, 99, "warning", "queue \x1b[2J", "a\nb\xff");
 	assert_string_equal(events_get(&e, 0)->subject, "queue ?[2J");
 	assert_string_equal(events_get(&e, 0)->text, "a?b?");
