@@ -16,6 +16,8 @@ default-libmysqlclient-dev|libmariadb-dev-compat libsimdjson-dev libxxhash-dev r
 python3 python3-pytest python3-redis python3-psycopg2 python3-pymysql util-linux valgrind'
 # What tests/fuzz.sh needs besides; Debian 12's compiler, then Debian 13's.
 fuzz_packages='clang libclang-rt-14-dev|libclang-rt-19-dev'
+# What the dashboard's tests need besides; they are skipped where it cannot be had.
+browser_packages='chromium chromium-driver'
 
 is_installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -18,6 +18,7 @@ static const struct view {
 	const char *member; /* of /stats, for --json; NULL: all of it */
 } views[] = {
 	{ "queues", "queues" },
+	{ "orders", "queues" },
 	{ "pools", "pools" },
 	{ "connections", "pools" }, /* each with its connections */
 	{ "stats", NULL },

@@ -185,7 +185,7 @@ control_show(struct daemon *daemon, const struct daemon_view *view, const char *
 {
 	(void)daemon;
 	ASSERT(word != NULL);
-	bool shown = strcmp(word, "json") == 0 ? stats_json(view, NULL, answer) : stats_table(view, word, answer);
+	bool shown = strcmp(word, "json") == 0 ? stats_json(view, NULL, false, answer) : stats_table(view, word, answer);
 	if (!shown)
 		buf_addf(answer, "cannot show %s\n", word);
 	return shown ? EX_OK : EX_USAGE;

@@ -17,6 +17,7 @@
 #include "buf.h"
 #include "clock.h"
 #include "config.h"
+#include "events.h"
 #include "heartbeat.h"
 #include "httpd.h"
 #include "log.h"
@@ -31,6 +32,7 @@ struct daemon {
 	const char *file;                /* the configuration's; borrowed */
 	struct event_base *base;         /* owned, as all below */
 	struct event *signals[SIGNALS];
+	struct events events;            /* for the view */
 	struct event *stop_check;        /* while stopping: is everything at rest? */
 	char owner[320];                 /* "instance boot" */
 	struct supervisor *supervisor;   /* pools and workers */
@@ -229,6 +231,7 @@ close_all(struct daemon *d)
 	for (size_t i = 0; i < SIGNALS; i++)
 		event_free(d->signals[i]);
 	event_free(d->stop_check);
+	log_listen(NULL, NULL);
 	event_base_free(d->base);
 }
 
@@ -256,6 +259,12 @@ new_base(void)
 	return base;
 }
 
+static void
+on_line(void *arg, const char *level, const char *subject, const char *text)
+{
+	events_add(arg, clock_wall_us(), level, subject, text);
+}
+
 int
 daemon_run(const struct config *config)
 {
@@ -273,6 +282,8 @@ daemon_run(const struct config *config)
 	snprintf(d.owner, sizeof d.owner, "%s %016llx", config->instance, (unsigned long long)boot);
 	d.base = new_base();
 	listen_to_signals(&d);
+	d.view.events = &d.events;
+	log_listen(on_line, &d.events);
 	d.supervisor = supervisor_new(d.base, config, d.owner, &d.view);
 	int status = EX_OK;
 	if (!open_ports(&d)) {

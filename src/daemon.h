@@ -9,6 +9,7 @@
 struct buf;
 struct config;
 struct daemon;
+struct events;
 struct pool;
 struct worker;
 
@@ -21,6 +22,7 @@ struct daemon_view {
 	size_t n_workers;
 	uint64_t started_us;           /* microseconds since 1970 */
 	uint64_t configured_us;        /* when `config` was read; microseconds since 1970 */
+	const struct events *events;   /* what happened lately */
 	bool reload_ok;                /* false: at the last reload the configuration was refused */
 };
 

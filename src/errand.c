@@ -309,6 +309,13 @@ errand_prepare(const struct errand_place *place, struct encoder *encoder, struct
 	return !(s->batch.unknown_fields && place->mapping->by_name);
 }
 
+uint32_t
+errand_rows(const struct session *session)
+{
+	const struct errand *e = session->borrower;
+	return e == NULL || e->task->kind != TASK_STORE ? 0 : window_rows(e->task->window);
+}
+
 void
 errand_end(struct session *session)
 {

@@ -18,6 +18,7 @@
 
 #include "buf.h"
 #include "clock.h"
+#include "dashboard.h"
 #include "log.h"
 #include "stats.h"
 
@@ -166,7 +167,8 @@ page_metrics(const struct daemon_view *daemon, struct evkeyvalq *query, struct b
 static int
 page_stats(const struct daemon_view *daemon, struct evkeyvalq *query, struct buf *body)
 {
-	return stats_json(daemon, evhttp_find_header(query, "queue"), body) ? HTTP_OK : HTTP_NOTFOUND;
+	const char *history = evhttp_find_header(query, "history");
+	return stats_json(daemon, evhttp_find_header(query, "queue"), history != NULL && strcmp(history, "1") == 0, body) ? HTTP_OK : HTTP_NOTFOUND;
 }
 
 static int
@@ -188,6 +190,8 @@ page_ready(const struct daemon_view *daemon, struct evkeyvalq *query, struct buf
 }
 
 #define TYPE_TEXT "text/plain; charset=utf-8"
+#define TYPE_HTML "text/html; charset=utf-8"
+#define POLICY_NOTHING "default-src 'none'; frame-ancestors 'none'"
 
 static const struct page {
 	const char *path;
@@ -203,8 +207,10 @@ static const struct page {
 
 static const struct { const char *name, *value; } headers[] = {
 	{ "Cache-Control", "no-store" },
+	{ "Vary", "Accept" },
 	{ "X-Content-Type-Options", "nosniff" },
-	{ "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'" },
+	{ "X-Frame-Options", "DENY" },
+	{ "Cross-Origin-Resource-Policy", "same-origin" },
 	{ "Referrer-Policy", "no-referrer" },
 	{ "Connection", "close" }, /* one request a connection: pipelines cannot keep the loop busy */
 };
@@ -229,24 +235,33 @@ reason_of(int status)
 	return NULL;
 }
 
+/* What is sent back. */
+struct answer {
+	int status;                        /* of HTTP */
+	const char *type;                  /* Content-Type */
+	char policy[DASHBOARD_POLICY_MAX]; /* Content-Security-Policy */
+	struct buf body;                   /* empty: the status in words */
+};
+
 static void
-reply(struct evhttp_request *request, int status, const char *type, struct buf *body)
+reply(struct evhttp_request *request, struct answer *a)
 {
 	struct evkeyvalq *out = evhttp_request_get_output_headers(request);
 	char length[24];
-	ASSERT(type[0] != '\0');
-	if (body->len == 0)
-		buf_addf(body, "%s\n", reason_of(status));
+	ASSERT(a->type[0] != '\0' && a->policy[0] != '\0');
+	if (a->body.len == 0)
+		buf_addf(&a->body, "%s\n", reason_of(a->status));
 	for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
 		evhttp_add_header(out, headers[i].name, headers[i].value);
-	evhttp_add_header(out, "Content-Type", type);
-	if (status == HTTP_BADMETHOD)
+	evhttp_add_header(out, "Content-Type", a->type);
+	evhttp_add_header(out, "Content-Security-Policy", a->policy);
+	if (a->status == HTTP_BADMETHOD)
 		evhttp_add_header(out, "Allow", "GET, HEAD");
-	snprintf(length, sizeof length, "%zu", body->len);
+	snprintf(length, sizeof length, "%zu", a->body.len);
 	evhttp_add_header(out, "Content-Length", length);
 	if (evhttp_request_get_command(request) != EVHTTP_REQ_HEAD)
-		evbuffer_add(evhttp_request_get_output_buffer(request), body->data, body->len);
-	evhttp_send_reply(request, status, reason_of(status), NULL);
+		evbuffer_add(evhttp_request_get_output_buffer(request), a->body.data, a->body.len);
+	evhttp_send_reply(request, a->status, reason_of(a->status), NULL);
 }
 
 /* A browser that was led here by a foreign name (DNS rebinding) sends that name; no Host at all is no browser. */
@@ -264,42 +279,59 @@ host_ok(const struct httpd *h, struct evhttp_request *request)
 	return false;
 }
 
-static int
-answer(struct httpd *h, struct evhttp_request *request, const char **type, struct buf *body)
+/* Does a browser ask, and not curl, Prometheus or `sluice show`? */
+static bool
+wants_html(struct evhttp_request *request)
+{
+	const char *accept = evhttp_find_header(evhttp_request_get_input_headers(request), "Accept");
+	return accept != NULL && strstr(accept, "text/html") != NULL;
+}
+
+static void
+fill(const struct httpd *h, struct evhttp_request *request, const struct page *page, struct answer *a)
+{
+	const char *text = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
+	struct evkeyvalq query;
+	if (evhttp_parse_query_str(text == NULL ? "" : text, &query) != 0) {
+		a->status = HTTP_BADREQUEST;
+		return;
+	}
+	if (page == pages && wants_html(request) && evhttp_find_header(&query, "table") == NULL) {
+		a->type = TYPE_HTML;
+		dashboard_page(&a->body, a->policy);
+	} else if ((a->status = page->fill(h->daemon, &query, &a->body)) == HTTP_NOTFOUND) {
+		buf_reset(&a->body);
+	} else {
+		a->type = page->type;
+	}
+	evhttp_clear_headers(&query);
+}
+
+static void
+answer(const struct httpd *h, struct evhttp_request *request, struct answer *a)
 {
 	enum evhttp_cmd_type method = evhttp_request_get_command(request);
-	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(request);
-	const char *path = evhttp_uri_get_path(uri), *text = evhttp_uri_get_query(uri);
-	struct evkeyvalq query;
-	*type = TYPE_TEXT;
-	if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD)
-		return HTTP_BADMETHOD;
-	if (!host_ok(h, request))
-		return 421;
+	const char *path = evhttp_uri_get_path(evhttp_request_get_evhttp_uri(request));
 	const struct page *page = pages, *end = pages + sizeof pages / sizeof *pages;
 	while (page < end && (path == NULL || strcmp(path, page->path) != 0))
 		page++;
-	if (page == end)
-		return HTTP_NOTFOUND;
-	if (evhttp_parse_query_str(text == NULL ? "" : text, &query) != 0)
-		return HTTP_BADREQUEST;
-	int status = page->fill(h->daemon, &query, body);
-	evhttp_clear_headers(&query);
-	if (status == HTTP_NOTFOUND)
-		buf_reset(body);
+	if (method != EVHTTP_REQ_GET && method != EVHTTP_REQ_HEAD)
+		a->status = HTTP_BADMETHOD;
+	else if (!host_ok(h, request))
+		a->status = 421;
+	else if (page == end)
+		a->status = HTTP_NOTFOUND;
 	else
-		*type = page->type;
-	return status;
+		fill(h, request, page, a);
 }
 
 static void
 on_request(struct evhttp_request *request, void *arg)
 {
-	struct buf body = BUF_INIT;
-	const char *type;
-	int status = answer(arg, request, &type, &body);
-	reply(request, status, type, &body);
-	buf_free(&body);
+	struct answer a = { .status = HTTP_OK, .type = TYPE_TEXT, .policy = POLICY_NOTHING };
+	answer(arg, request, &a);
+	reply(request, &a);
+	buf_free(&a.body);
 }
 
 /* -- start and end */

@@ -31,13 +31,15 @@ static const struct level {
 	{ "debug", 7 },
 };
 
-/* What log_setup() set. */
+/* What log_setup() and log_listen() set. */
 static struct {
 	enum log_level level;
 	enum log_format format;
 	bool journal; /* stderr is journald's: lines begin with their priority */
 	char instance[INSTANCE_MAX];
-} settings = { LOG_LEVEL_INFO, LOG_FORMAT_TEXT, false, "" };
+	log_listen_fn *listen; /* NULL: nobody */
+	void *listen_arg;
+} settings = { LOG_LEVEL_INFO, LOG_FORMAT_TEXT, false, "", NULL, NULL };
 
 /* A line being put together. */
 struct line {
@@ -80,6 +82,13 @@ log_set_level(const char *name)
 		}
 	}
 	return false;
+}
+
+void
+log_listen(log_listen_fn *listen, void *arg)
+{
+	settings.listen = listen;
+	settings.listen_arg = arg;
 }
 
 int
@@ -203,11 +212,28 @@ line_make_json(struct line *line, const struct level *level, const char *subject
 	line_adds(line, "}\n");
 }
 
+static void
+write_line(const struct level *level, const char *subject, const char *message)
+{
+	struct line line;
+	line.len = 0;
+	line.json = false;
+	if (settings.journal)
+		line_add(&line, (char[]){ '<', (char)('0' + level->priority), '>' }, 3);
+	if (settings.format == LOG_FORMAT_JSON)
+		line_make_json(&line, level, subject, message);
+	else
+		line_make_text(&line, level, subject, message);
+	while (write(STDERR_FILENO, line.text, line.len) < 0 && errno == EINTR)
+		;
+}
+
 void
 log_line(enum log_level level, const char *subject, const char *fmt, ...)
 {
 	ASSERT(level <= LOG_LEVEL_DEBUG);
-	if (!log_enabled(level))
+	bool listened = settings.listen != NULL && level <= LOG_LEVEL_INFO;
+	if (!log_enabled(level) && !listened)
 		return;
 	int saved_errno = errno; /* callers log between a failure and its handling */
 	char message[LINE_SIZE + 1];
@@ -215,17 +241,9 @@ log_line(enum log_level level, const char *subject, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(message, sizeof message, fmt, args);
 	va_end(args);
-
-	struct line line;
-	line.len = 0;
-	line.json = false;
-	if (settings.journal)
-		line_add(&line, (char[]){ '<', (char)('0' + levels[level].priority), '>' }, 3);
-	if (settings.format == LOG_FORMAT_JSON)
-		line_make_json(&line, &levels[level], subject, message);
-	else
-		line_make_text(&line, &levels[level], subject, message);
-	while (write(STDERR_FILENO, line.text, line.len) < 0 && errno == EINTR)
-		;
+	if (listened)
+		settings.listen(settings.listen_arg, levels[level].name, subject, message);
+	if (log_enabled(level))
+		write_line(&levels[level], subject, message);
 	errno = saved_errno;
 }

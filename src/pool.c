@@ -328,6 +328,7 @@ pool_give_back(struct session *s, bool lost)
 	double took = (double)(clock_ms() - s->since_ms) + 0.1;
 	c->pass += (took - c->average_ms) / c->weight; /* what it took, instead of what was expected */
 	c->average_ms += AVERAGE_WEIGHT * (took - c->average_ms);
+	c->busy_ms += clock_ms() - s->since_ms;
 	c->held--;
 	s->client = NULL;
 	s->borrower = NULL;
@@ -383,6 +384,7 @@ pool_join(struct pool *p, struct pool_client *c)
 	c->pool = p;
 	c->wanted = c->held = 0;
 	c->pass = c->average_ms = 0;
+	c->busy_ms = 0;
 	list_append(&p->clients, &c->node);
 }
 
@@ -490,6 +492,19 @@ const uint64_t *
 pool_errors(const struct pool *p)
 {
 	return p->errors;
+}
+
+uint64_t
+pool_busy_ms(const struct pool_client *c, uint64_t now)
+{
+	uint64_t ms = c->busy_ms;
+	LIST_EACH(&c->pool->states[SESSION_BUSY], node) {
+		const struct session *s = LIST_OWNER(node, struct session, node);
+		ASSERT(s->since_ms <= now);
+		if (s->client == c)
+			ms += now - s->since_ms;
+	}
+	return ms;
 }
 
 const struct db_ops *

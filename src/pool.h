@@ -49,6 +49,7 @@ struct pool_client {
 	double pass;                 /* connection-milliseconds had so far, by weight: who has the least comes next (stride scheduling,
 	                              * Waldspurger and Weihl 1995) */
 	double average_ms;           /* of its recent loans: what the next one will probably cost */
+	uint64_t busy_ms;            /* of all its loans that have ended */
 	bool (*give)(void *arg, struct session *session); /* lends it one; false: it has no use for it now */
 	void *arg;
 };
@@ -87,6 +88,8 @@ const struct database_config *pool_config(const struct pool *pool);
 const struct session *pool_session(const struct pool *pool, size_t i);
 /* Failed attempts and lost connections by enum db_class, 10 of them. */
 const uint64_t *pool_errors(const struct pool *pool);
+/* Milliseconds that it has had connections since it joined, of all together, up to `now`. */
+uint64_t pool_busy_ms(const struct pool_client *client, uint64_t now);
 /* The driver. */
 const struct db_ops *pool_driver(const struct pool *pool);
 

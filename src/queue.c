@@ -142,6 +142,7 @@ forget(struct queue *q)
 	q->view++;
 	LIST_EACH_SAFE(&q->windows, node, after) {
 		struct window *w = LIST_OWNER(node, struct window, node);
+		q->counters.recounted += w->counted; /* the next reconciling finds it in the ledger, or Redis has moved on */
 		list_remove(node);
 		if (!w->has_task)
 			window_free(&w);
@@ -273,6 +274,7 @@ pump(struct queue *q)
 	if (q->state == QUEUE_STOPPED)
 		return;
 	ask_for_lease(q);
+	flow_measure(q);
 	if (q->state == QUEUE_DRAIN)
 		flow_pump(q);
 	try_to_stop(q);
@@ -342,7 +344,7 @@ queue_redis_up(struct queue *q, uint64_t now)
 {
 	q->now = now;
 	q->redis_up = true;
-	q->lease_at = now;
+	q->lease_at = q->measure_at = now;
 	pump(q);
 }
 
@@ -434,6 +436,8 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 		q->counters.takeovers++;
 		if (strcmp(q->generation, a->generation) != 0)
 			q->choice = HISTORY_ASK;
+		else
+			q->counters.moved += (int64_t)(a->settled - q->settled);
 		snprintf(q->generation, sizeof q->generation, "%s", a->generation);
 		q->renewed = q->rewritten;
 		q->rewritten = false;
@@ -537,14 +541,30 @@ queue_give_up(struct queue *q, uint64_t now)
 	end(q, now, GIVES_UP);
 }
 
+/* Nothing is removed from the list whose fate is not known: 0. */
+static int64_t
+difference(const struct queue_counters *c, uint64_t unsettled)
+{
+	uint64_t fates = c->committed + c->duplicate + c->reconciled - c->recounted;
+	for (size_t i = 0; i < sizeof c->dead / sizeof *c->dead; i++)
+		fates += c->dead[i];
+	return (int64_t)(c->settled + unsettled - fates);
+}
+
 void
 queue_look(const struct queue *q, struct queue_view *v)
 {
 	const char *reason = q->ending == HANDS_OVER && q->waits_for[0] != '\0' ? q->waits_for : q->reason;
 	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .reason = reason, .settled = q->settled,
 		.backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
-	LIST_EACH(&q->windows, node)
-		v->inflight += LIST_OWNER(node, struct window, node)->count;
+	LIST_EACH(&q->windows, node) {
+		const struct window *w = LIST_OWNER(node, struct window, node);
+		v->inflight += w->count;
+		v->unsent += w->state == WINDOW_READ ? w->count : 0;
+		v->unsettled += w->counted;
+	}
+	v->pushed = q->counters.settled + q->counters.taken + (uint64_t)q->counters.moved + (q->backlog > v->unsettled ? q->backlog : v->unsettled);
+	v->difference = difference(&q->counters, v->unsettled);
 }
 
 const char *
@@ -556,7 +576,7 @@ queue_generation(const struct queue *q)
 void
 queue_check(const struct queue *q)
 {
-	uint64_t at = q->settled;
+	uint64_t at = q->settled, counted = 0;
 	unsigned busy = 0, storing = 0, untracked = 0;
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
@@ -564,6 +584,7 @@ queue_check(const struct queue *q)
 		ASSERT(w->first == at);
 		at = window_end(w);
 		untracked += w->untracked;
+		counted += w->counted;
 		storing += w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT;
 		if (q->limits.ledger && !w->untracked && (w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT))
 			ASSERT(w->slot < q->n_ring && q->ring[w->slot].busy);
@@ -571,6 +592,7 @@ queue_check(const struct queue *q)
 	for (size_t i = 0; i < q->n_ring; i++)
 		busy += q->ring[i].busy;
 	ring_check(q);
+	ASSERT(difference(&q->counters, counted) == 0);
 	ASSERT(!q->limits.ledger || busy + untracked >= storing);
 	ASSERT(q->state == QUEUE_DRAIN || list_empty(&q->windows));
 }

@@ -80,6 +80,8 @@ struct queue_counters {
 	uint64_t batches_failed;  /* transactions rolled back */
 	uint64_t dead[10];        /* dead letters by enum db_class; DB_OK stands for "message" */
 	uint64_t retries[10];     /* failures by enum db_class */
+	uint64_t recounted;       /* items that stand in two of these: committed and then found in the ledger, or taken by others, say */
+	int64_t moved;            /* positions by which Redis went on or back without an answer to us: a settle's that got lost, a fall-back */
 };
 
 /* What a settle asks for; adapters turn the windows' rejects into dead letters. */
@@ -212,8 +214,12 @@ struct queue_view {
 	uint64_t backlog;       /* items in the list when last seen */
 	uint64_t dead;          /* dead letters when last seen */
 	uint64_t inflight;      /* items in windows */
+	uint64_t unsent;        /* of these, not given to SQL: read ahead, or to be tried again */
 	unsigned sessions;      /* connections held */
 	unsigned wanted;        /* more that it could use */
+	uint64_t pushed;        /* items that came since the queue was first taken over, with those that waited then */
+	uint64_t unsettled;     /* items that are counted as committed or found in the ledger, and not removed from the list yet */
+	int64_t difference;     /* items removed from the list, less those whose fate is counted: must be 0 */
 	uint64_t epoch;
 	const struct queue_counters *counters;
 };

@@ -97,15 +97,21 @@ settle_done(struct queue *q, const struct settle_answer *a)
 	ASSERT(a->settled == s->base + s->advance);
 	for (size_t i = 0; i < s->n; i++) {
 		struct window *w = s->windows[i];
+		uint32_t dead = 0;
 		for (uint32_t k = 0; k < w->n_rejects; k++) {
 			const char *class = w->rejects[k].class;
 			unsigned kind = DB_OK; /* "message" */
+			if (w->rejects[k].index < w->gone)
+				continue; /* whoever took it has it */
+			dead++;
 			for (unsigned c = 1; c <= DB_UNKNOWN; c++) {
 				if (strcmp(class, db_class_name(c)) == 0)
 					kind = c;
 			}
 			q->counters.dead[kind]++;
 		}
+		if (w->counted > 0)
+			q->counters.recounted += w->counted + dead + w->gone - w->count;
 		window_free(&w);
 	}
 	q->settled = a->settled;
@@ -374,7 +380,7 @@ reconcile(struct queue *q, const struct item *items, uint32_t n, struct arena *a
 			w->reconciled = true;
 			list_append(&q->windows, &w->node);
 			window_set_state(w, WINDOW_COMMITTED);
-			q->counters.reconciled += w->count;
+			q->counters.reconciled += w->counted = w->count;
 		} else {
 			window_free(&w);
 		}
@@ -499,16 +505,17 @@ queue_measured(struct queue *q, uint64_t now, uint64_t view, uint64_t backlog, u
 	queue_tick(q, now);
 }
 
-static void
-measure(struct queue *q)
+void
+flow_measure(struct queue *q)
 {
+	if (!q->redis_up)
+		return;
 	if (q->now >= q->poll_at) {
 		q->poll_at = NEVER;
 		q->backlog = q->backlog == 0 ? 1 : q->backlog;
 	}
 	if (!list_empty(&q->windows) && q->measure_at > q->now + MEASURE_BUSY_MS)
 		q->measure_at = q->now + MEASURE_BUSY_MS; /* what comes behind a slow window must be seen */
-	ASSERT(q->redis_up);
 	if (q->now < q->measure_at)
 		return;
 	q->measure_at = q->now + MEASURE_IDLE_MS;
@@ -518,7 +525,7 @@ measure(struct queue *q)
 uint64_t
 flow_wake_at(const struct queue *q)
 {
-	if (q->state != QUEUE_DRAIN)
+	if (!q->redis_up || q->state == QUEUE_STOPPED)
 		return NEVER;
 	return q->poll_at < q->measure_at ? q->poll_at : q->measure_at;
 }
@@ -529,7 +536,6 @@ flow_pump(struct queue *q)
 	history_pump(q);
 	if (q->state != QUEUE_DRAIN)
 		return;
-	measure(q);
 	if (q->aligning) {
 		start_alignment(q);
 		return;

@@ -158,6 +158,8 @@ uint64_t queue_backoff(struct queue *q, unsigned base, unsigned times);
 bool queue_redis_failed(struct queue *q, enum redis_class class, const char *why, const char *doing) MUST_CHECK;
 
 /* -- queue_flow.c */
+/* Asks for the lengths when it is time to, in every state: what waits is shown whether it is drained or not. */
+void flow_measure(struct queue *q);
 /* Starts whatever the flow can do now: settle, peek, wait. State DRAIN. */
 void flow_pump(struct queue *q);
 /* Is something of the list known that was not read yet: a row of the ledger, or orders that the operator has decided on? */

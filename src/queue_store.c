@@ -373,6 +373,7 @@ committed(struct queue *q, struct task *t)
 	if (w->slot != NO_SLOT)
 		ring_set(q, w->slot, (struct ring_row){ w->first, window_end(w), false });
 	window_set_state(w, WINDOW_COMMITTED);
+	w->counted = rows;
 	q->counters.batches_ok++;
 	q->counters.committed += rows - t->duplicates;
 	q->counters.duplicate += t->duplicates;

@@ -50,15 +50,6 @@ stats_session_state(enum session_state state)
 	return session_states[state];
 }
 
-uint64_t
-stats_histogram_count(const struct histogram *h)
-{
-	uint64_t count = 0;
-	for (size_t i = 0; i <= HISTOGRAM_BUCKETS; i++)
-		count += h->counts[i];
-	return count;
-}
-
 static const char *
 state_of(const struct queue_view *q)
 {
@@ -67,37 +58,23 @@ state_of(const struct queue_view *q)
 	return blocked_states[q->block != BLOCK_OPERATOR];
 }
 
-/* What would have to be faster, or to change, for the queue to go faster. */
-static const char *
-bound_by(const struct stats_queue *s)
+/* Whatever adds up; see stats_queue. */
+static void
+count(struct stats_queue *s)
 {
-	const struct queue_config *config = s->worker.config;
-	const struct queue_view *q = &s->queue;
-	unsigned size = pool_config(s->pool)->pool_size;
-	unsigned most = config->max_batches > 0 && config->max_batches < size ? config->max_batches : size;
-	if (!s->worker.redis_up)
-		return "redis";
-	if (q->state == QUEUE_STANDBY)
-		return "standby";
-	if (!pool_is_up(s->pool))
-		return "database";
-	if (q->block != BLOCK_NONE || q->state == QUEUE_STOPPED)
-		return "paused";
-	if (q->backlog == 0 && q->inflight == 0)
-		return "idle";
-	if (q->sessions >= most)
-		return "database";
-	if (q->wanted > 0)
-		return pool_count(s->pool, SESSION_IDLE) == 0 ? "pool" : "database";
-	if (q->backlog <= q->inflight) /* all there is, is being committed */
-		return "database";
-	return config->rate_limit > 0 ? "rate limit" : "redis";
+	const struct queue_counters *c = s->queue.counters;
+	s->stored = c->committed + c->reconciled + (uint64_t)c->moved - c->recounted;
+	for (size_t i = 0; i < STATS_CLASSES; i++)
+		s->dead_new += c->dead[i];
+	s->waiting = s->queue.backlog > s->queue.unsettled ? s->queue.backlog - s->queue.unsettled : 0;
+	double shrinks = s->worker.rates.out - s->worker.rates.in;
+	s->time_to_empty_s = s->queue.backlog == 0 ? 0 : shrinks > 0 ? (double)s->queue.backlog / shrinks : -1;
 }
 
 struct stats
 stats_look(const struct daemon_view *daemon)
 {
-	struct stats s = { .daemon = daemon, .n_queues = daemon->n_workers, .redis_up = true, .redis_why = "" };
+	struct stats s = { .daemon = daemon, .n_queues = daemon->n_workers, .redis_up = true, .redis_why = "", .redis_version = "" };
 	s.queues = xcalloc(s.n_queues + 1, sizeof *s.queues);
 	s.uptime_s = (double)(clock_wall_us() - (int64_t)daemon->started_us) / 1e6;
 	for (size_t i = 0; i < s.n_queues; i++) {
@@ -106,12 +83,18 @@ stats_look(const struct daemon_view *daemon)
 		ASSERT(queue->worker.config != NULL && queue->queue.counters != NULL && queue->queue.reason != NULL && queue->worker.redis_why != NULL);
 		queue->pool = worker_pool(daemon->workers[i]);
 		queue->state = state_of(&queue->queue);
-		queue->bound_by = bound_by(queue);
+		count(queue);
 		if (!queue->worker.redis_up) {
 			s.redis_up = false;
 			s.redis_why = queue->worker.redis_why;
 		}
+		if (queue->worker.redis_version[0] != '\0')
+			s.redis_version = queue->worker.redis_version;
+		if (queue->worker.memory.used > 0)
+			s.memory = queue->worker.memory;
 	}
+	for (size_t i = 0; i < s.n_queues; i++)
+		s.queues[i].bound_by = stats_bound_by(&s, &s.queues[i]);
 	return s;
 }
 
@@ -121,6 +104,12 @@ stats_end(struct stats *stats)
 	ASSERT(stats->queues != NULL);
 	free(stats->queues);
 	stats->queues = NULL;
+}
+
+double
+stats_memory_ratio(const struct stats *s)
+{
+	return s->memory.max == 0 ? 0 : (double)s->memory.used / (double)s->memory.max;
 }
 
 bool

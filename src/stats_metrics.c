@@ -95,6 +95,10 @@ queue_gauges(const struct stats *s, struct buf *out)
 	QUEUE_FAMILY("sluice_queue_backlog", "gauge", "items in the list, those in flight included", q->queue.backlog);
 	QUEUE_FAMILY("sluice_queue_inflight_items", "gauge", "items read and not settled yet", q->queue.inflight);
 	QUEUE_FAMILY("sluice_queue_oldest_age_seconds", "gauge", "how long the oldest item has waited in the list", q->worker.oldest_age_s);
+	QUEUE_FAMILY("sluice_queue_pushed_items", "gauge", "items that came since the queue was taken over, those that waited then included",
+	    q->queue.pushed);
+	QUEUE_FAMILY("sluice_queue_difference_items", "gauge", "items removed from the list whose fate is not counted; anything but 0 is an alarm",
+	    q->queue.difference);
 	QUEUE_FAMILY("sluice_queue_dead_letters", "gauge", "dead letters in their list", q->queue.dead);
 	family(out, "sluice_queue_state", "gauge", "1 for the state that the queue is in");
 	EACH_QUEUE (s, q) {
@@ -154,7 +158,7 @@ histogram(struct buf *out, const char *name, const char *queue, const struct his
 	do { \
 		family(out, name, "histogram", help); \
 		EACH_QUEUE (s, q) \
-			histogram(out, name, QUEUE_NAME(q), &q->worker.field); \
+			histogram(out, name, QUEUE_NAME(q), &q->worker.meter->field); \
 	} while (0)
 
 static void
@@ -244,6 +248,7 @@ stats_metrics(const struct daemon_view *daemon, struct buf *out)
 	single(out, "sluice_config_last_reload_success_timestamp_seconds", "gauge", "when the configuration in force was read, since 1970",
 	    (double)daemon->configured_us / 1e6);
 	single(out, "sluice_redis_up", "gauge", "1 while every queue is connected to Redis", s.redis_up);
+	single(out, "sluice_redis_memory_ratio", "gauge", "memory that Redis uses, as a share of maxmemory; 0 without that limit", stats_memory_ratio(&s));
 	queue_gauges(&s, out);
 	queue_counters(&s, out);
 	queue_histograms(&s, out);

@@ -18,6 +18,11 @@ struct stats_queue {
 	const struct pool *pool; /* its database's */
 	const char *state;       /* "drain" ...; "paused" and "blocked" where it cannot go on */
 	const char *bound_by;    /* what it waits for: "database", "pool", "redis", "rate limit", "paused", "idle", "standby" */
+	/* worker and queue views have pushed = stored + duplicate + dead_new + taken + waiting + difference */
+	uint64_t stored;         /* committed as rows, by whomever */
+	uint64_t dead_new;       /* became dead letters since the daemon started */
+	uint64_t waiting;        /* in the list, and not committed yet */
+	double time_to_empty_s;  /* at the rates of late; -1: never */
 };
 
 /* Everything as it is now; valid until the loop goes on. */
@@ -27,6 +32,8 @@ struct stats {
 	size_t n_queues;
 	bool redis_up;                    /* for every queue */
 	const char *redis_why;            /* "" while up */
+	const char *redis_version;        /* "": not known */
+	struct redis_memory memory;       /* as last asked */
 	double uptime_s;
 };
 
@@ -42,7 +49,15 @@ const char *stats_reason(size_t class);
 const char *stats_block(enum queue_block block);
 /* "closed" ... */
 const char *stats_session_state(enum session_state state);
-/* How many values were observed. */
-uint64_t stats_histogram_count(const struct histogram *histogram);
+/* Redis's memory as a share of maxmemory; 0: it has no limit, or is not known. */
+double stats_memory_ratio(const struct stats *stats);
+/* What would have to be faster, or to change, for the queue to go faster. */
+const char *stats_bound_by(const struct stats *stats, const struct stats_queue *queue);
+/* How much a person should care: "ok", "notice", "alarm". */
+const char *stats_severity(const struct stats *stats, const struct stats_queue *queue);
+/* What a dead letter's reason and code say, in words. */
+const char *stats_meaning(const char *reason, const char *code);
+/* Appends a sentence for a person: why that is so, and what to do next. */
+void stats_advice(const struct stats *stats, const struct stats_queue *queue, struct buf *out);
 
 #endif

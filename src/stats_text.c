@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "config.h"
 #include "daemon.h"
+#include "errand.h"
 #include "stats_private.h"
 #include "text.h"
 #include "version.h"
@@ -38,19 +39,44 @@ head(struct buf *cells, const char *const *names)
 static void
 queues(const struct stats *s, struct buf *cells)
 {
-	HEAD(cells, "QUEUE", "STATE", "BACKLOG", "OLDEST", "IN FLIGHT", "COMMITTED", "DUPLICATE", "DEAD", "BOUND BY", "REASON");
+	struct buf advice = BUF_INIT;
+	HEAD(cells, "QUEUE", "STATE", "BACKLOG", "OLDEST", "IN/S", "OUT/S", "COMMITTED", "DUPLICATE", "DEAD", "DIFFERENCE", "BOUND BY", "ADVICE");
 	for (size_t i = 0; i < s->n_queues; i++) {
 		const struct stats_queue *q = &s->queues[i];
 		text_cell(cells, "%s", q->worker.config->name);
 		text_cell(cells, "%s", q->state);
 		text_cell(cells, "%" PRIu64, q->queue.backlog);
 		time_cell(cells, q->worker.oldest_age_s);
-		text_cell(cells, "%" PRIu64, q->queue.inflight);
+		text_cell(cells, "%.1f", q->worker.rates.in);
+		text_cell(cells, "%.1f", q->worker.rates.out);
 		text_cell(cells, "%" PRIu64, q->queue.counters->committed);
 		text_cell(cells, "%" PRIu64, q->queue.counters->duplicate);
 		text_cell(cells, "%" PRIu64, q->queue.dead);
+		text_cell(cells, "%" PRId64, q->queue.difference);
 		text_cell(cells, "%s", q->bound_by);
-		text_cell(cells, "%s", q->worker.redis_up ? q->queue.reason : q->worker.redis_why);
+		buf_reset(&advice);
+		stats_advice(s, q, &advice);
+		text_cell(cells, "%s", buf_cstr(&advice));
+		text_row_end(cells);
+	}
+	buf_free(&advice);
+}
+
+/* What came, and what became of it. */
+static void
+orders(const struct stats *s, struct buf *cells)
+{
+	HEAD(cells, "QUEUE", "PUSHED", "= STORED", "+ DUPLICATE", "+ DEAD", "+ TAKEN BY OTHERS", "+ WAITING", "+ DIFFERENCE");
+	for (size_t i = 0; i < s->n_queues; i++) {
+		const struct stats_queue *q = &s->queues[i];
+		text_cell(cells, "%s", q->worker.config->name);
+		text_cell(cells, "%" PRIu64, q->queue.pushed);
+		text_cell(cells, "%" PRIu64, q->stored);
+		text_cell(cells, "%" PRIu64, q->queue.counters->duplicate);
+		text_cell(cells, "%" PRIu64, q->dead_new);
+		text_cell(cells, "%" PRIu64, q->queue.counters->taken);
+		text_cell(cells, "%" PRIu64, q->waiting);
+		text_cell(cells, "%" PRId64, q->queue.difference);
 		text_row_end(cells);
 	}
 }
@@ -75,7 +101,7 @@ pools(const struct stats *s, struct buf *cells)
 static void
 connections(const struct stats *s, struct buf *cells)
 {
-	HEAD(cells, "DATABASE", "STATE", "SINCE", "SERVER ID", "QUEUE");
+	HEAD(cells, "DATABASE", "STATE", "SINCE", "SERVER ID", "ROWS", "QUEUE");
 	for (size_t i = 0; i < s->daemon->n_pools; i++) {
 		const struct pool *pool = s->daemon->pools[i];
 		for (size_t j = 0; j < pool_sessions(pool); j++) {
@@ -85,6 +111,7 @@ connections(const struct stats *s, struct buf *cells)
 			text_cell(cells, "%s", stats_session_state(session->state));
 			time_cell(cells, (double)(clock_ms() - session->since_ms) / 1000);
 			text_cell(cells, "%" PRIu64, session->conn == NULL ? 0 : pool_driver(pool)->server_id(session->conn));
+			text_cell(cells, "%" PRIu32, errand_rows(session));
 			text_cell(cells, "%s", session->state == SESSION_BUSY ? session->client->name : "");
 			text_row_end(cells);
 		}
@@ -145,6 +172,7 @@ static const struct table {
 	bool overview; /* stands on the first page */
 } tables[] = {
 	{ "queues", queues, true },
+	{ "orders", orders, true },
 	{ "pools", pools, true },
 	{ "connections", connections, true },
 	{ "stats", counters, false },

@@ -42,6 +42,7 @@ struct window {
 	uint32_t gone;            /* of the oldest of them, others have taken this many from the list meanwhile */
 	bool has_task;            /* a task works on it; it lives until that ends, on the queue's list or off it */
 	bool partial;             /* formed at the end of the list with room left; at most one of these is in flight */
+	uint32_t counted;         /* items of it that a counter counts already: its rows once committed, all once found in the ledger */
 	bool reconciled;          /* found committed in the ledger, not committed by us just now */
 	bool suspect;             /* SQL refused a row of it and did not say which: it is stored in pieces */
 	bool untracked;           /* no ledger row stands for it: in doubt after a fall-back, and accepted by the operator */

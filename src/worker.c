@@ -4,9 +4,9 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
-#include "age.h"
 #include "buf.h"
 #include "clock.h"
 #include "config.h"
@@ -14,13 +14,16 @@
 #include "errand.h"
 #include "log.h"
 #include "mapping.h"
+#include "meter.h"
 #include "pool.h"
 #include "queue.h"
 #include "redis.h"
+#include "redis_memory.h"
 #include "source_list.h"
 #include "table.h"
 #include "window.h"
 
+#define MEMORY_MS 4000 /* how old the memory's figure gets at least */
 #define WAIT_S 20 /* one blocking wait; Redis is asked again after it */
 
 struct worker {
@@ -41,25 +44,10 @@ struct worker {
 	bool redis_up;                        /* of the commands link */
 	char redis_why[300];                  /* why not; "" while up */
 	char subject[64];                     /* "queue NAME", for the log */
-	struct age age;                       /* of the orders in the list */
-	struct histogram commit_duration, batch_rows, wait;
+	struct meter meter;
+	struct redis_memory memory;           /* when last asked */
+	uint64_t memory_at;                   /* ms; to be asked again then */
 };
-
-/* -- histograms */
-
-static const double duration_bounds[HISTOGRAM_BUCKETS] = { .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30 };
-static const double rows_bounds[HISTOGRAM_BUCKETS] = { 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000 };
-static const double wait_bounds[HISTOGRAM_BUCKETS] = { .001, .005, .01, .05, .1, .5, 1, 5, 30, 120, 600, 3600 };
-
-static void
-observe(struct histogram *h, double value)
-{
-	unsigned i = 0;
-	while (i < HISTOGRAM_BUCKETS && value > h->bounds[i])
-		i++;
-	h->counts[i]++;
-	h->sum += value;
-}
 
 /* -- Redis: each call carries the view that its answer belongs to */
 
@@ -153,12 +141,35 @@ port_peek(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t bu
 	source_list_peek(w->source, offset, count, budget, on_peek, call_new(w, view));
 }
 
+static struct meter_totals
+totals(const struct worker *w, const struct queue_view *v)
+{
+	uint64_t now = clock_ms();
+	struct meter_totals t = { .at_ms = now, .pushed = v->pushed, .settled = v->counters->settled, .busy_ms = pool_busy_ms(&w->client, now), .backlog = v->backlog };
+	for (size_t i = 0; i < sizeof v->counters->dead / sizeof *v->counters->dead; i++)
+		t.dead += v->counters->dead[i];
+	return t;
+}
+
+/* The history goes on whenever something happens anyway: an idle daemon is not woken for it. */
+static void
+keep_history(struct worker *w)
+{
+	struct queue_view v;
+	if (!meter_is_due(&w->meter, clock_ms()))
+		return;
+	queue_look(w->queue, &v);
+	struct meter_totals now = totals(w, &v);
+	meter_tick(&w->meter, &now);
+}
+
 static void
 note_progress(struct worker *w)
 {
 	struct queue_view v;
 	queue_look(w->queue, &v);
-	age_note(&w->age, clock_ms(), v.settled, v.backlog);
+	age_note(&w->meter.age, clock_ms(), v.settled, v.backlog);
+	keep_history(w);
 }
 
 static void
@@ -172,7 +183,7 @@ on_settle(void *arg, const struct source_settled *r)
 		return;
 	struct settle_answer a = { r->class, r->why, statuses[r->status], r->settled, r->length, r->dead };
 	if (r->class == REDIS_OK && r->status == SOURCE_SETTLED)
-		observe(&w->wait, age_of(&w->age, clock_ms(), r->settled - 1));
+		meter_settled(&w->meter, clock_ms(), r->settled - 1);
 	queue_settled(w->queue, clock_ms(), view, &a);
 	note_progress(w);
 }
@@ -195,6 +206,10 @@ write_dead_letters(struct worker *w, const struct settle *s, struct buf *texts, 
 			dead_letter_write(texts, w->config->name, w->context->config->instance, w->config->target->driver, &window->items[r->index], r,
 			    window->first + r->index, clock_wall_us());
 			(*ends)[n++] = texts->len;
+			struct meter_dead dead = { .at_us = clock_wall_us(), .position = window->first + r->index };
+			memcpy(dead.reason, r->class, sizeof dead.reason);
+			memcpy(dead.code, r->code, sizeof dead.code);
+			meter_leaving_dead(&w->meter, &dead);
 		}
 	}
 	return n;
@@ -204,6 +219,7 @@ static void
 port_settle(void *world, uint64_t view, const struct settle *s)
 {
 	struct worker *w = world;
+	meter_leaving(&w->meter);
 	struct source_sample samples[sizeof s->samples / sizeof s->samples[0]];
 	for (size_t i = 0; i < s->n_samples; i++) {
 		const struct item *item = s->samples[i].item;
@@ -244,6 +260,10 @@ port_length(void *world, uint64_t view)
 {
 	struct worker *w = world;
 	source_list_length(w->source, on_length, call_new(w, view));
+	if (clock_ms() >= w->memory_at) { /* in the same write: an idle daemon is not woken once more */
+		redis_memory_ask(w->commands, &w->memory);
+		w->memory_at = clock_ms() + MEMORY_MS;
+	}
 }
 
 static void
@@ -326,8 +346,7 @@ on_answered(void *arg, struct task *task, const struct answer *answer)
 {
 	struct worker *w = arg;
 	if (task->kind == TASK_STORE && task->asked == STATEMENT_COMMIT && answer->error.class == DB_OK && !answer->rolled_back) {
-		observe(&w->commit_duration, (double)(clock_ms() - task->session->since_ms) / 1000);
-		observe(&w->batch_rows, window_rows(task->window));
+		meter_commit(&w->meter, (double)(clock_ms() - task->session->since_ms) / 1000, window_rows(task->window));
 	}
 	queue_answered(w->queue, clock_ms(), task, answer);
 }
@@ -363,6 +382,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	queue_tick(w->queue, clock_ms());
+	keep_history(w);
 }
 
 static void
@@ -421,6 +441,7 @@ on_redis_down(void *arg, enum redis_class class, const char *why)
 	w->redis_up = false;
 	snprintf(w->redis_why, sizeof w->redis_why, "%s", why);
 	queue_redis_down(w->queue, clock_ms());
+	keep_history(w);
 }
 
 static void
@@ -493,9 +514,7 @@ worker_new(const struct worker_context *context, const struct queue_config *conf
 	list_init(&w->calls);
 	w->context = context;
 	snprintf(w->subject, sizeof w->subject, "queue %s", config->name);
-	w->commit_duration.bounds = duration_bounds;
-	w->batch_rows.bounds = rows_bounds;
-	w->wait.bounds = wait_bounds;
+	meter_init(&w->meter, &(struct meter_totals){ .at_ms = clock_ms() });
 	w->timer = event_new(context->base, -1, 0, on_timer, w);
 	w->no_wait = event_new(context->base, -1, 0, on_no_wait, w);
 	ASSERT(w->timer != NULL && w->no_wait != NULL);
@@ -526,7 +545,7 @@ worker_renew(struct worker *w, const struct queue_config *config, struct pool *p
 {
 	ASSERT(worker_is_stopped(w) && strcmp(w->config->name, config->name) == 0);
 	if (strcmp(w->config->list_key, config->list_key) != 0)
-		w->age = (struct age){ .n = 0 };
+		w->meter.age = (struct age){ .n = 0 };
 	put_down(w);
 	w->redis_up = w->releasing = false;
 	w->redis_why[0] = '\0';
@@ -609,9 +628,11 @@ worker_pool(const struct worker *w)
 void
 worker_look(struct worker *w, struct worker_view *view, struct queue_view *queue)
 {
+	keep_history(w);
 	queue_look(w->queue, queue);
-	*view = (struct worker_view){ .config = w->config, .redis_up = w->redis_up, .redis_why = w->redis_why, .commit_duration = w->commit_duration,
-		.batch_rows = w->batch_rows, .wait = w->wait };
+	struct meter_totals now = totals(w, queue);
+	*view = (struct worker_view){ .config = w->config, .redis_up = w->redis_up, .redis_why = w->redis_why, .redis_version = redis_version(w->commands),
+		.memory = w->memory, .meter = &w->meter, .rates = meter_rates(&w->meter, &now) };
 	if (queue->backlog > 0)
-		view->oldest_age_s = age_of(&w->age, clock_ms(), queue->settled);
+		view->oldest_age_s = age_of(&w->meter.age, now.at_ms, queue->settled);
 }

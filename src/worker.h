@@ -6,6 +6,8 @@
 #include <stdint.h>
 
 #include "check.h"
+#include "meter.h"
+#include "redis_memory.h"
 
 struct config;
 struct encoder;
@@ -23,23 +25,16 @@ struct worker_context {
 	const char *owner; /* "instance boot", for leases */
 };
 
-/* Upper bounds of a histogram's buckets; the last bucket is +Inf. */
-#define HISTOGRAM_BUCKETS 12
-struct histogram {
-	const double *bounds;                    /* HISTOGRAM_BUCKETS of them, ascending */
-	uint64_t counts[HISTOGRAM_BUCKETS + 1];  /* not cumulative */
-	double sum;                              /* of all values */
-};
-
 /* What a worker shows to the stats, besides its queue's view. */
 struct worker_view {
 	const struct queue_config *config;
 	bool redis_up;
 	const char *redis_why;             /* "" while up */
 	double oldest_age_s;               /* of the oldest order in the list, estimated without any timestamp in it; 0: none waits */
-	struct histogram commit_duration;  /* seconds from BEGIN to COMMIT's answer */
-	struct histogram batch_rows;       /* rows of each committed transaction */
-	struct histogram wait;             /* seconds that an order stood in the list, one sample a settle */
+	const char *redis_version;         /* "" while down, or where the ACL forbids INFO */
+	struct redis_memory memory;        /* of its Redis */
+	const struct meter *meter;
+	struct meter_rates rates;
 };
 
 /* Starts to work for a queue; the pool is borrowed. */

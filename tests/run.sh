@@ -133,6 +133,7 @@ run_kills() {
 }
 
 run_live_tests() {
+	packages=$browser_packages install_packages || echo '== no browser: the tests of the dashboard are skipped'
 	step 'building with sanitizers' "$scratch/asan.log" build_sanitized 'all live-probes'
 	step 'building for speed' "$scratch/release.log" build_in "$scratch/release" all
 	if [ -n "$faults" ]; then

@@ -69,9 +69,9 @@ stats_metrics(const struct daemon_view *daemon, struct buf *out)
 }
 
 bool
-stats_json(const struct daemon_view *daemon, const char *queue, struct buf *out)
+stats_json(const struct daemon_view *daemon, const char *queue, bool history, struct buf *out)
 {
-	(void)daemon;
+	(void)daemon, (void)history;
 	buf_adds(out, "{}");
 	return queue == NULL || strcmp(queue, "orders") == 0;
 }

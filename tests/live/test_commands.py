@@ -88,7 +88,7 @@ def test_show(db, redis_server, redis_client, sluice):
     daemon = sluice(queue_config(redis_server, db, pool_size=3))
     push(redis_client, "orders", range(100))
     wait_empty(redis_client)
-    for what in ("queues", "pools", "connections", "stats", "config", "dead"):
+    for what in ("queues", "orders", "pools", "connections", "stats", "config", "dead"):
         done = daemon.command("show", what)
         assert done.returncode == 0, done.stderr
         done = daemon.command("show", what, "--json")
