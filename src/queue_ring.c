@@ -99,6 +99,7 @@ static bool
 set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 {
 	size_t slots = 0;
+	bool twice = false;
 	for (size_t i = 0; i < n; i++)
 		slots = rows[i].slot + 1u > slots ? rows[i].slot + 1u : slots;
 	q->ring = xrealloc(q->ring, (slots + 1) * sizeof *q->ring);
@@ -108,12 +109,11 @@ set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		bool ours = rows[i].ours;
 		struct ring_row *row = &q->ring[rows[i].slot];
-		if (row->end != NEVER)
-			return false;
+		twice |= row->end != NEVER;
 		*row = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
 	}
 	count_anew(q);
-	return true;
+	return !twice;
 }
 
 /* Rows of another generation say nothing about this list: they are cleared before anything is written. */
