@@ -434,13 +434,14 @@ def before(directory):
 
 
 def vanish(link, _piece):
-    """It never arrives, and from now on nobody comes through."""
+    """It never arrives: all links are cut, and from now on nobody comes through."""
     link.proxy.silent.set()
+    link.proxy.cut()
     raise Cut
 
 
 def vanish_with_answer(link, piece):
-    """It arrives; its answer does not, and from now on nobody comes through."""
+    """It arrives; its answer does not, and no more than that."""
     link.server.sendall(piece)
     link.server.recv(1)
     vanish(link, piece)

@@ -114,6 +114,39 @@ skipped_orders_are_dead_letters_and_a_generation_begins(void **state)
 	assert_told(w, "1 windows of the former generation are cleared");
 }
 
+/* What is in doubt is decided on before another ledger begins, and what the ring tells is settled; what is new stays in the list. */
+static void
+orders_in_doubt_are_not_handed_over(void **state)
+{
+	struct world *w = *state;
+	fall_back(w, "ABcdX");
+	choose(w, HISTORY_ACCEPT);
+	queue_hand_over(w->q, w->now);
+	while (w->waits_for[0] == 'p')
+		show(w);
+	assert_int_equal(look(w).inflight, 4);
+	commit_untracked(w);
+	while (w->waits_for[0] != '\0')
+		go_on(w);
+	assert_string_equal(w->list, "X");
+	assert_told(w, "taking a new generation");
+	pass(w, 1);
+	w->settled = 0;
+	lease(w);
+	own(w);
+	uint64_t hashes[8];
+	struct ledger_row former = row_of(2, "c", hashes);
+	former.ours = false;
+	recall(w, &former, 1);
+	unsigned leases = w->leases;
+	assert_true(give(w));
+	ok(w, STATEMENT_RING_CUT);
+	ok(w, STATEMENT_COMMIT);
+	assert_int_equal(w->leases, leases + 1);
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch });
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+}
+
 static void
 what_is_pushed_after_the_choice_is_not_in_doubt(void **state)
 {
@@ -262,7 +295,8 @@ main(void)
 {
 	static const struct CMUnitTest tests[] = {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
-		STORY(nobody_is_asked_without_need), STORY(accepted_orders_are_stored_and_the_rest_is_matched),
+		STORY(orders_in_doubt_are_not_handed_over), STORY(nobody_is_asked_without_need),
+		STORY(accepted_orders_are_stored_and_the_rest_is_matched),
 		STORY(skipped_orders_are_dead_letters_and_a_generation_begins), STORY(what_is_pushed_after_the_choice_is_not_in_doubt),
 		STORY(nothing_in_doubt_needs_no_choice), STORY(a_list_that_is_another_from_some_place_on_begins_a_generation),
 		STORY(a_lost_commit_of_accepted_orders_is_run_again), STORY(the_choice_outlives_a_lost_link_but_no_further_fall_back),

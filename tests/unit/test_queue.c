@@ -332,6 +332,8 @@ a_stop_becomes_a_handing_over_and_a_stop_again(void **state)
 	queue_stop(w->q, w->now);
 	assert_int_equal(look(w).state, QUEUE_STOPPED);
 	assert_int_equal(w->releases, 0);
+	queue_hand_over(w->q, w->now); /* too late */
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
 }
 
 static void
