@@ -11,7 +11,7 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # One requirement a line; where Debian releases differ, alternatives are joined by `|` and the first that can be had is installed.
-packages='autoconf automake make gcc g++ pkg-config|pkgconf libevent-dev libhiredis-dev libinih-dev libpq-dev libcmocka-dev
+packages='autoconf automake make gcc g++ pkg-config|pkgconf libevent-dev libhiredis-dev libinih-dev libncurses-dev libpq-dev libcmocka-dev
 default-libmysqlclient-dev|libmariadb-dev-compat libsimdjson-dev libxxhash-dev redis-server|valkey-server postgresql mariadb-server
 python3 python3-pytest python3-redis python3-psycopg2 python3-pymysql util-linux valgrind'
 # What tests/fuzz.sh needs besides; Debian 12's compiler, then Debian 13's.

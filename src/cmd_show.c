@@ -9,7 +9,6 @@
 #include "arena.h"
 #include "buf.h"
 #include "config.h"
-#include "httpd.h"
 #include "json.h"
 #include "nearest.h"
 
@@ -64,39 +63,24 @@ print_member(struct buf *text, const char *member)
 	return found;
 }
 
-/* Appends a page of the stats port. */
 static int
-ask_port(const char *listen, const struct view *view, bool json, struct buf *body)
+show_view(const struct config *config, const struct view *view, bool json)
 {
-	struct buf page = BUF_INIT;
+	struct buf page = BUF_INIT, body = BUF_INIT;
 	if (json)
 		buf_adds(&page, "/stats");
 	else
 		buf_addf(&page, "/?table=%s", view->name);
-	int answered = httpd_get(listen, buf_cstr(&page), body);
-	buf_free(&page);
-	if (answered == 200)
-		return EX_OK;
-	if (answered == 0)
-		fprintf(stderr, "sluice show: nobody answers at %s: does `sluice run` run here, with this `listen`?\n", listen);
-	else
-		fprintf(stderr, "sluice show: %s gives an answer that is not sluice's (status %d): does another version, or program, listen there?\n",
-		    listen, answered);
-	return EX_UNAVAILABLE;
-}
-
-static int
-show_view(const struct config *config, const struct view *view, bool json)
-{
-	const char *listen = config->stats.listen;
-	struct buf body = BUF_INIT;
-	int status = listen != NULL ? ask_port(listen, view, json, &body) : command_ask_daemon(config, "show", json ? "json" : view->name, &body);
-	if (status == EX_OK && (!json || view->member == NULL)) {
+	int status = command_look(config, buf_cstr(&page), json ? "json" : view->name, &body);
+	if (status != EX_OK) {
+		fprintf(stderr, "sluice show: %s", buf_cstr(&body));
+	} else if (!json || view->member == NULL) {
 		print(body.data, body.len);
-	} else if (status == EX_OK && !print_member(&body, view->member)) {
+	} else if (!print_member(&body, view->member)) {
 		fputs("sluice show: the answer is not sluice's: does another version, or program, answer?\n", stderr);
 		status = EX_UNAVAILABLE;
 	}
+	buf_free(&page);
 	buf_free(&body);
 	return status;
 }

@@ -11,6 +11,7 @@
 #include "arena.h"
 #include "buf.h"
 #include "config.h"
+#include "httpd.h"
 #include "nearest.h"
 
 #define WORD_BYTES 200 /* longer than any name can be */
@@ -92,19 +93,42 @@ command_redis_status(enum redis_class class)
 	return class == REDIS_SETUP ? EX_CONFIG : EX_UNAVAILABLE;
 }
 
+/* As admin_ask(), of the daemon with this configuration. */
+static int
+ask_socket(const struct config *config, const char *command, const char *word, struct buf *answer)
+{
+	ASSERT(answer->len == 0);
+	if (config->stats.admin_socket != NULL)
+		return admin_ask(config->stats.admin_socket, command, word, answer);
+	buf_adds(answer, "the daemon has no admin socket to ask: set `admin_socket` in [stats] and restart it\n");
+	return EX_CONFIG;
+}
+
 int
 command_ask_daemon(const struct config *config, const char *command, const char *word, struct buf *answer)
 {
-	const char *path = config->stats.admin_socket;
-	ASSERT(answer->len == 0);
-	if (path == NULL) {
-		fprintf(stderr, "sluice %s: the daemon has no admin socket to ask: set `admin_socket` in [stats] and restart it\n", command);
-		return EX_CONFIG;
-	}
 	if (word != NULL && (strlen(word) > WORD_BYTES || strpbrk(word, " \t\r\n") != NULL))
 		return command_usage(command, "a name has no blanks in it, and at most %d bytes", WORD_BYTES);
-	int status = admin_ask(path, command, word, answer);
+	int status = ask_socket(config, command, word, answer);
 	if (status != EX_OK)
 		fprintf(stderr, "sluice %s: %s", command, buf_cstr(answer));
 	return status;
+}
+
+int
+command_look(const struct config *config, const char *page, const char *word, struct buf *answer)
+{
+	const char *listen = config->stats.listen;
+	if (listen == NULL)
+		return ask_socket(config, "show", word, answer);
+	ASSERT(page[0] == '/' && answer->len == 0);
+	int answered = httpd_get(listen, page, answer);
+	if (answered == 200)
+		return EX_OK;
+	buf_reset(answer);
+	if (answered == 0)
+		buf_addf(answer, "nobody answers at %s: does `sluice run` run here, with this `listen`?\n", listen);
+	else
+		buf_addf(answer, "%s gives an answer that is not sluice's (status %d): does another version, or program, listen there?\n", listen, answered);
+	return EX_UNAVAILABLE;
 }

@@ -28,6 +28,8 @@ command_fn cmd_show;
 command_fn cmd_dead;
 /* sluice pause, resume, accept, skip, reconnect, reload, loglevel */
 command_fn cmd_control;
+/* sluice top [SECONDS] [--once|--json|--stat] */
+command_fn cmd_top;
 /* sluice run */
 command_fn cmd_run;
 
@@ -55,5 +57,8 @@ int command_redis_status(enum redis_class class);
 /* Has the running daemon carry out a command of its admin socket (control.h), `word` NULL or what follows it; its answer goes into the empty buffer.
  * Returns the exit status; other than EX_OK: it was said on stderr why. */
 int command_ask_daemon(const struct config *config, const char *command, const char *word, struct buf *answer) MUST_CHECK;
+/* Has the running daemon show what it knows: a page of its stats port, or where it has none what its admin socket's `show` says to the word. That goes
+ * into the empty buffer. Returns the exit status; other than EX_OK: the buffer has a sentence why. */
+int command_look(const struct config *config, const char *page, const char *word, struct buf *answer) MUST_CHECK;
 
 #endif

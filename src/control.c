@@ -179,13 +179,14 @@ control_loglevel(struct daemon *daemon, const struct daemon_view *view, const ch
 	return EX_OK;
 }
 
-/* For `sluice show` where there is no stats port: a table, or everything as JSON. */
+/* For `sluice show` and `sluice top` where there is no stats port: a table, or everything as JSON, with the history or without. */
 static int
 control_show(struct daemon *daemon, const struct daemon_view *view, const char *word, struct buf *answer)
 {
 	(void)daemon;
 	ASSERT(word != NULL);
-	bool shown = strcmp(word, "json") == 0 ? stats_json(view, NULL, false, answer) : stats_table(view, word, answer);
+	bool history = strcmp(word, "history") == 0;
+	bool shown = history || strcmp(word, "json") == 0 ? stats_json(view, NULL, history, answer) : stats_table(view, word, answer);
 	if (!shown)
 		buf_addf(answer, "cannot show %s\n", word);
 	return shown ? EX_OK : EX_USAGE;

@@ -476,6 +476,24 @@ walk(json_reader &reader, const json_paths &paths, std::string_view message, boo
 	return JSON_OK;
 }
 
+/* Where an element of an accepted array ends: at its comma, or at the array's bracket. */
+const char *
+element_end(const char *p)
+{
+	for (int depth = 0;; p++) {
+		if (*p == '"') {
+			for (p++; *p != '"'; p++)
+				p += *p == '\\';
+		} else if (*p == '{' || *p == '[') {
+			depth++;
+		} else if (depth == 0 && (*p == ',' || *p == ']')) {
+			return p;
+		} else if (*p == '}' || *p == ']') {
+			depth--;
+		}
+	}
+}
+
 /* Keeps a field's name, cut between two characters. */
 const char *
 keep_where(json_reader &reader, std::string_view field)
@@ -573,6 +591,21 @@ json_unescape(const char *inside, size_t len, char *out)
 
 	ASSERT(status == JSON_OK);
 	return size_t(end - out);
+}
+
+bool
+json_next(const char **at, const char **element, size_t *len)
+{
+	ASSERT(**at == '[' || **at == ',' || **at == ']');
+	if (**at == ']')
+		return false;
+	const char *begin = *at + 1;
+	while (is_space(*begin))
+		begin++;
+	*at = *begin == ']' ? begin : element_end(begin);
+	*element = begin;
+	*len = trim_end(std::string_view(begin, size_t(*at - begin))).size();
+	return *len > 0;
 }
 
 enum json_status

@@ -61,6 +61,9 @@ enum json_status json_read(struct json_reader *reader, const struct json_paths *
 bool json_met_unknown(const struct json_reader *reader);
 /* Unescapes what stands between the quotes of a string that json_read() has accepted. `out` has room for len bytes; returns how many it became. */
 size_t json_unescape(const char *inside, size_t len, char *out);
+/* Walks the elements of an array that json_read() has accepted: *at is its `raw` at first, and moves on. The element is JSON text as written; objects
+ * can be read by json_read() in turn. False: there is no further one. */
+bool json_next(const char **at, const char **element, size_t *len);
 
 #ifdef __cplusplus
 }

@@ -176,7 +176,7 @@ def test_dead_letter(at_work, db, redis_client):
 
 COMPLETIONS = [
     (["re"], {"resume", "reconnect", "reload"}),
-    (["show", ""], {"config", "connections", "dead", "pools", "queues", "stats", "--json"}),
+    (["show", ""], {"config", "connections", "dead", "orders", "pools", "queues", "stats", "--json"}),
     (["show", "queues", "--"], {"--json"}),
     (["-c", "FILE", "pause", ""], {"orders"}),
     (["-c", "FILE", "dead", "retry", "o"], {"orders"}),

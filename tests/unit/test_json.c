@@ -510,10 +510,33 @@ test_sizes(void **state)
 	}
 }
 
+static void
+test_next(void **state)
+{
+	static const struct {
+		const char *array, *elements; /* joined by | */
+	} rows[] = {
+		{ "[]", "" }, { "[ \n]", "" }, { "[1]", "1|" }, { "[ 1.5e3 , null,\ttrue ]", "1.5e3|null|true|" },
+		{ "[[1,2],[],{\"a\":[3,{}]} ]", "[1,2]|[]|{\"a\":[3,{}]}|" }, { "[\"a,b]\", \"\\\"]\" ,\"\\\\\",\"\"]", "\"a,b]\"|\"\\\"]\"|\"\\\\\"|\"\"|" },
+	};
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const char *at = rows[i].array, *element;
+		char elements[100] = "";
+		size_t len;
+		while (json_next(&at, &element, &len))
+			sprintf(elements + strlen(elements), "%.*s|", (int)len, element);
+		assert_string_equal(elements, rows[i].elements);
+		assert_string_equal(at, "]");
+		assert_false(json_next(&at, &element, &len));
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_next),
 		cmocka_unit_test_setup_teardown(test_examples, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nul_byte, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_values, setup, teardown),
