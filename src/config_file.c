@@ -3,11 +3,14 @@
 #include "config_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <glob.h>
 #include <ini.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "buf.h"
 #include "mapping.h"
@@ -367,13 +370,29 @@ remember_file(struct config *config, const char *path)
 	return config->files[config->n_files++] = xstrdup(path);
 }
 
+/* A pattern may match anything: a pipe, or a device, would be waited for. NULL: see errno. */
+static FILE *
+open_included(const char *path)
+{
+	struct stat is;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &is) != 0 || !S_ISREG(is.st_mode)) {
+		close(fd);
+		errno = EINVAL;
+		return NULL;
+	}
+	return xchecked(fdopen(fd, "r"));
+}
+
 bool
 draft_read_file(struct draft *draft, const char *path, bool included)
 {
 	struct reader reader = { .draft = draft, .path = remember_file(draft->config, path), .included = included };
-	reader.stream = fopen(path, "re");
+	reader.stream = included ? open_included(path) : fopen(path, "re");
 	if (reader.stream == NULL) {
-		buf_addf(draft_error_at(draft, path, 0), "cannot be read: %s\n", strerror(errno));
+		buf_addf(draft_error_at(draft, path, 0), "cannot be read: %s\n", errno == EINVAL ? "it is not a file" : strerror(errno));
 		return false;
 	}
 	errno = 0;

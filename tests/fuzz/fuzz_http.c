@@ -24,7 +24,7 @@
 #define PIECE_END 0xff
 #define PIECE_MANY 0xfe
 #define MANY 300
-#define MEMORY_MAX (32 * 1024) /* bytes that one connection may cost */
+#define MEMORY_MAX (192 * 1024) /* bytes that one connection may cost: 8 kB of headers of two bytes, each of which takes 34, and what waits */
 #define PASSES_LONG 12          /* for a long piece */
 #define PASSES_MAX 100          /* of the loop, until a connection that is told nothing more is closed */
 

@@ -353,7 +353,7 @@ LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned se
 
 	if (choice < 4) {
 		generate_message(seed / 8, &made);
-		if (made.len <= max_size) {
+		if (made.len > 0 && made.len <= max_size) {
 			memcpy(data, made.data, made.len);
 			size = made.len;
 		}

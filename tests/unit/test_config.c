@@ -422,6 +422,9 @@ test_include(void **state)
 	assert_int_equal(unlink("conf.d/c.ini"), 0);
 	config = read_good("[sluice]\ninclude = conf.d/[xyz]*.ini\n" DATABASE QUEUE);
 	config_free(&config);
+	assert_int_equal(mkfifo("conf.d/pipe", 0600), 0); /* nobody writes it */
+	read_bad("[sluice]\ninclude = conf.d/p*\n" DATABASE QUEUE, "conf.d/pipe: cannot be read: it is not a file\n", false);
+	unlink("conf.d/pipe");
 	unlink("conf.d/a.ini");
 	unlink("conf.d/b.ini");
 	unlink("conf.d/main.conf");
