@@ -104,6 +104,8 @@ struct queue {
 	uint64_t doubt_end;    /* with choice, in DRAIN: positions before this one are in doubt; nothing behind them is read before they are settled */
 	bool history_ended;    /* what stands behind them was pushed later, at positions that the ledger knows as something else: needs a new generation */
 	bool recheck;          /* the table must be looked at again before the next store */
+	bool row_locked;       /* and the ledger with it: somebody has a row locked, perhaps a lost connection of ours, which the look ends */
+	uint64_t tell_locked_at; /* ms; not told again before this */
 	uint64_t looked_at;    /* ms; when the table was last looked at */
 	bool altered;          /* it was another table then, and has taken no row since: what it refuses now is not the rows' fault */
 

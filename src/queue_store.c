@@ -9,6 +9,7 @@
 #define ATTEMPTS_BEFORE_SPLIT 5   /* of a window that fails for a reason that we do not know, or that loses its connection each time */
 #define REFUSED_MAX 100           /* rows refused with none taken between: that is the schema, not the data */
 #define RESOLVE_AGAIN_MS 1000
+#define TELL_LOCKED_MS 60000      /* how often it is told that rows of the ledger are locked, at least so long after the last time */
 #define LOOK_AGAIN_MS 5000        /* a table that somebody alters while we run is noticed this soon */
 #define LOOK_UNKNOWN_MS 1000      /* a field without a column counts as unknown only if the table was looked at so lately */
 #define LOOK_FRESH_MS 200         /* a row that is refused counts as bad only if the table was looked at so lately */
@@ -171,7 +172,10 @@ begin_control(struct queue *q, struct session *session)
 	if (!control_wanted(q, &kind))
 		return false;
 	struct task *t = new_task(q, kind, session);
-	t->ledger &= q->state != QUEUE_DRAIN || kind != TASK_PREPARE; /* the ring is there */
+	if (kind == TASK_PREPARE) {
+		t->ledger &= q->state != QUEUE_DRAIN || q->row_locked; /* else the ring is there */
+		q->row_locked = false;
+	}
 	if (kind == TASK_CUT) {
 		t->cuts = q->cuts;
 		t->n_cuts = q->n_cuts;
@@ -510,7 +514,12 @@ store_failed(struct queue *q, const struct task *t)
 		again(q, w);
 		break;
 	default:
-		q->recheck |= t->failed == STATEMENT_LEDGER; /* a lost connection of ours may hold the row still: the look at the ledger ends it */
+		if (t->failed == STATEMENT_LEDGER) {
+			q->recheck = q->row_locked = true;
+			if (q->now >= q->tell_locked_at)
+				queue_tell(q, LOG_LEVEL_WARNING, "a row of the ledger is locked: %s. If a lost connection of ours has it, the server ends that soon", e->message);
+			q->tell_locked_at = q->now + TELL_LOCKED_MS;
+		}
 		again(q, w);
 	}
 }

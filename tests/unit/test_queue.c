@@ -787,6 +787,28 @@ a_server_may_name_the_wrong_row(void **state)
 }
 
 static void
+a_lost_connection_may_hold_the_ledgers_row(void **state)
+{
+	struct world *w = *state;
+	drain(w, "a");
+	show(w);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(give(w));
+		fails(w, STATEMENT_LEDGER, DB_RETRY);
+		ok(w, STATEMENT_ROLLBACK);
+		pass(w, 1000);
+		assert_true(give(w)); /* the look that ends it */
+		ok(w, STATEMENT_CATALOGUE);
+		ok(w, STATEMENT_RING_MAKE);
+	}
+	assert_non_null(strstr(w->told, "is locked"));
+	assert_null(strstr(strstr(w->told, "is locked") + 1, "is locked")); /* once is enough */
+	commit(w);
+	pass(w, 6000);
+	assert_int_equal(look(w).counters->committed, 1);
+}
+
+static void
 errors_of_the_ledger_are_no_rows_fault(void **state)
 {
 	struct world *w = *state;
@@ -890,6 +912,7 @@ main(void)
 		STORY(an_altered_table_is_the_operators_affair),
 		STORY(a_hundred_refusals_are_the_tables_fault),
 		STORY(a_server_may_name_the_wrong_row),
+		STORY(a_lost_connection_may_hold_the_ledgers_row),
 		STORY(errors_of_the_ledger_are_no_rows_fault),
 		STORY(only_the_very_window_ends_a_doubt),
 		cmocka_unit_test(freeing_nothing_is_harmless),

@@ -123,6 +123,19 @@ def test_18_every_statement(db, redis_server, redis_client, proxied, sluice):
     assert audit(redis_client, db, pushed) == (3980, 20)
 
 
+def test_19_one_link_falls_silent_among_its_rows(db, redis_server, redis_client, proxied, sluice):
+    """Its session holds the ledger's row that is to be written next, and PostgreSQL does not count it as idle."""
+    make_table(db)
+    proxy, host = proxied(db)
+    daemon = sluice(busy_config(redis_server, db, host=host, query_timeout=1, sluice={"lease_ttl": 1}))
+    silent = proxy.on(b"as usual", swallow)
+    pushed = push(redis_client, "orders", range(1, 2001))
+    wait_until(lambda: silent.hits == 1, 30, "a link in the middle of its rows")
+    wait_drained(redis_client, seconds=60)
+    assert audit(redis_client, db, pushed) == (2000, 0)
+    assert ("row of the ledger is locked" in daemon.log) == (db.driver == "postgresql")
+
+
 @pytest.mark.slow
 def test_19_all_links_fall_silent(db, redis_server, redis_client, proxied, sluice):
     make_table(db)
