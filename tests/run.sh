@@ -14,7 +14,7 @@ END
 }
 
 . "$(dirname "$0")/../contrib/setup.sh"
-packages="$packages $fuzz_packages"
+packages="$packages $fuzz_packages python3-pytest-xdist"
 
 unit=yes live=yes faults='' expression=''
 while [ $# -gt 0 ]; do
@@ -107,13 +107,13 @@ run_fuzzers() {
 	passed=$((passed + $(grep -c '^[a-z].* ok$' "$log")))
 }
 
-# run_pytest SECONDS ARGUMENT...: the tests there, counted from pytest's own report.
+# run_pytest SECONDS ARGUMENT...: the tests there, some files at a time, for most of a test is waiting; counted from pytest's own report.
 run_pytest() {
 	local xml=$scratch/live.xml limit=$1 counts
 	shift
 	mkdir -p "$scratch/t"
 	SLUICE_BUILD=$scratch/asan SLUICE_RELEASE_BUILD=$scratch/release SLUICE_TMP=$scratch/t run_child timeout -k 30 "$limit" \
-		/usr/bin/python3 -m pytest -q -rs -p no:cacheprovider --rootdir "$top/tests" --basetemp "$scratch/pytest" --junitxml "$xml" \
+		/usr/bin/python3 -m pytest -q -rs -n 3 --dist loadfile -p no:cacheprovider --rootdir "$top/tests" --basetemp "$scratch/pytest" --junitxml "$xml" \
 		--durations=5 -k "$expression" "$@"
 	# errors failures skipped tests
 	counts=$(sed -n 's/.*<testsuite [^>]*errors="\([0-9]*\)" failures="\([0-9]*\)" skipped="\([0-9]*\)" tests="\([0-9]*\)".*/\1 \2 \3 \4/p' \
