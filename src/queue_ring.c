@@ -11,16 +11,16 @@ is_empty(const struct ring_row *row)
 
 /* May it be overwritten without forgetting what is not settled? */
 static bool
-is_spare(const struct queue *q, const struct ring_row *row)
+is_spare(const struct ring_row *row, uint64_t settled)
 {
-	return !row->busy && (is_empty(row) || row->end <= q->settled);
+	return !row->busy && (is_empty(row) || row->end <= settled);
 }
 
 /* Adds a row to what is counted, or takes it out again. */
 static void
 count(struct ring_room *room, const struct ring_row *row, unsigned one)
 {
-	bool spare = !row->busy && (is_empty(row) || row->end <= room->settled);
+	bool spare = is_spare(row, room->settled);
 	room->rows += row->end != NEVER ? one : 0;
 	room->busy += row->busy && row->end != NEVER ? one : 0;
 	room->empty += is_empty(row) ? one : 0;
@@ -70,7 +70,7 @@ ring_free_row(const struct queue *q)
 	uint32_t empty = NO_SLOT, oldest = NO_SLOT;
 	for (uint32_t i = 0; i < q->n_ring; i++) {
 		const struct ring_row *row = &q->ring[i];
-		if (!is_spare(q, row))
+		if (!is_spare(row, q->settled))
 			continue;
 		if (is_empty(row) && (empty == NO_SLOT || row->first > q->ring[empty].first))
 			empty = i;
