@@ -18,6 +18,7 @@
 #include "utf8.h"
 
 #define SECTION_MAX_BYTES 49 /* inih's MAX_SECTION without the NUL */
+#define INCLUDED_MAX_BYTES (1 << 20)
 #define COLUMN_PREFIX "column."
 
 static const char byte_order_mark[] = "\xef\xbb\xbf";
@@ -370,7 +371,7 @@ remember_file(struct config *config, const char *path)
 	return config->files[config->n_files++] = xstrdup(path);
 }
 
-/* A pattern may match anything: a pipe, or a device, would be waited for. NULL: see errno. */
+/* A pattern may match anything: a pipe or a device would be waited for, a large file fill the memory. NULL: see errno. */
 static FILE *
 open_included(const char *path)
 {
@@ -378,7 +379,7 @@ open_included(const char *path)
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return NULL;
-	if (fstat(fd, &is) != 0 || !S_ISREG(is.st_mode)) {
+	if (fstat(fd, &is) != 0 || !S_ISREG(is.st_mode) || is.st_size > INCLUDED_MAX_BYTES) {
 		close(fd);
 		errno = EINVAL;
 		return NULL;
@@ -392,7 +393,7 @@ draft_read_file(struct draft *draft, const char *path, bool included)
 	struct reader reader = { .draft = draft, .path = remember_file(draft->config, path), .included = included };
 	reader.stream = included ? open_included(path) : fopen(path, "re");
 	if (reader.stream == NULL) {
-		buf_addf(draft_error_at(draft, path, 0), "cannot be read: %s\n", errno == EINVAL ? "it is not a file" : strerror(errno));
+		buf_addf(draft_error_at(draft, path, 0), "cannot be read: %s\n", errno == EINVAL ? "it is not a file of at most 1 MB" : strerror(errno));
 		return false;
 	}
 	errno = 0;

@@ -65,11 +65,14 @@ file_new(const char *text, mode_t mode)
 	return f;
 }
 
+/* Where files may be large by default, the calls have other names. */
 int __wrap_open(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...) __attribute__((alias("__wrap_open")));
 int __real_open(const char *path, int flags, ...);
 int __wrap_glob(const char *pattern, int flags, int (*on_error)(const char *, int), glob_t *found);
+int __wrap_glob64(const char *pattern, int flags, int (*on_error)(const char *, int), glob_t *found) __attribute__((alias("__wrap_glob")));
 
-/* open() of everything that is linked in: "secret" is the one file that there is. */
+/* open() of everything that is linked in: there are "secret" and the included file. */
 int
 __wrap_open(const char *path, int flags, ...)
 {
@@ -77,7 +80,7 @@ __wrap_open(const char *path, int flags, ...)
 	va_start(args, flags);
 	int mode = flags & O_CREAT ? va_arg(args, int) : 0;
 	va_end(args);
-	if (!files.reading)
+	if (!files.reading || strcmp(path, files.included.path) == 0)
 		return __real_open(path, flags, mode);
 	if (strcmp(path, "secret") == 0)
 		return __real_open(files.password.path, flags);

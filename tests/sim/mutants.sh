@@ -67,7 +67,7 @@ mutant 1 "dead history stays in the ledger" queue_flow.c \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep + row->count };'
 mutant "1 --seed 90000" "the oldest row is overwritten while an empty one is in use" queue_ring.c \
 	'room->empty > 0 ? room->empty_spare : room->spare' 'room->spare'
-mutant "1 --seed 20000" "no margin of rows that may be survivors" reconcile.c \
+mutant "1 --seed 350000" "no margin of rows that may be survivors" reconcile.c \
 	'from = firsts[plan_margin(n) - 1];' 'from = firsts[0];'
 mutant 1 "an operator's choice holds for all that waits" queue_history.c \
 	'q->doubt_end = q->settled + doubtful;' 'q->doubt_end = q->settled + q->backlog;'
@@ -90,7 +90,7 @@ mutant 0 "a lent session stays counted as wanted" queue.c \
 	'q->wanted -= taken ? least(q->wanted, 1) : q->wanted;' ''
 mutant 0 "a plain stop where the list goes to another ledger" queue.c \
 	'q->ending = HANDS_OVER;' 'q->ending = STOPS;'
-mutant 0 "an owner that slept hands over what is not his any more" queue.c \
+mutant "0 --seed 110000" "an owner that slept hands over what is not his any more" queue.c \
 	'bool ours = q->state == QUEUE_DRAIN && a->epoch == q->epoch;' 'bool ours = q->state == QUEUE_DRAIN;'
 mutant 0 "an answer of Redis from before the handing over counts" queue.c \
 	'q->ending == HANDS_OVER && q->asked_since)' 'q->ending == HANDS_OVER)'

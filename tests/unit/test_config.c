@@ -423,7 +423,7 @@ test_include(void **state)
 	config = read_good("[sluice]\ninclude = conf.d/[xyz]*.ini\n" DATABASE QUEUE);
 	config_free(&config);
 	assert_int_equal(mkfifo("conf.d/pipe", 0600), 0); /* nobody writes it */
-	read_bad("[sluice]\ninclude = conf.d/p*\n" DATABASE QUEUE, "conf.d/pipe: cannot be read: it is not a file\n", false);
+	read_bad("[sluice]\ninclude = conf.d/p*\n" DATABASE QUEUE, "conf.d/pipe: cannot be read: it is not a file of at most 1 MB\n", false);
 	unlink("conf.d/pipe");
 	unlink("conf.d/a.ini");
 	unlink("conf.d/b.ini");
