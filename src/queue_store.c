@@ -462,8 +462,8 @@ bad_rows(struct queue *q, struct window *w, const struct task *t)
 static bool
 may_go_on(const struct queue *q, const struct task *t, const struct answer *a)
 {
-	return t->kind == TASK_STORE && t->asked == STATEMENT_ROWS && t->piece > 0 && t->outcome == TASK_RUNNING && t->view == q->view && !q->altered &&
-	    a->error.class == DB_DATA && !a->error.lost && is_item(t->window, a->item) && q->now - q->looked_at < LOOK_FRESH_MS;
+	return t->asked == STATEMENT_ROWS && t->piece > 0 && t->view == q->view && !q->altered && a->error.class == DB_DATA && !a->error.lost &&
+	    is_item(t->window, a->item) && q->now - q->looked_at < LOOK_FRESH_MS;
 }
 
 /* A row of a transaction in pieces was refused: on without it, unless that was one too many. */

@@ -516,6 +516,22 @@ a_piece_is_refused_by_a_table_long_not_seen(void **state)
 }
 
 static void
+a_piece_is_refused_by_an_altered_table(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	refuse(w, -1, "23505", "");
+	pass(w, 6000);
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_CATALOGUE, &(struct answer){ .item = -1, .altered = true });
+	refuse(w, 1, "23505", "");
+	assert_false(goes_on(w));
+	assert_int_equal(look(w).block, BLOCK_SETUP);
+	assert_told(w, "the table was altered and refuses now");
+}
+
+static void
 a_piece_fails_otherwise(void **state)
 {
 	struct world *w = *state;
@@ -897,6 +913,7 @@ main(void)
 		STORY(gives_up_a_list_that_never_fits),
 		STORY(a_refused_row_undoes_its_piece_only),
 		STORY(a_piece_is_refused_by_a_table_long_not_seen),
+		STORY(a_piece_is_refused_by_an_altered_table),
 		STORY(a_piece_fails_otherwise),
 		STORY(rows_of_the_ledger_may_overlap),
 		STORY(half_of_a_window_is_settled),
