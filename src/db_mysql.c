@@ -2,8 +2,6 @@
  *
  *   host 1, 2 ... --connect--> session settings --> connect_query --> checks --> opened() --> idle <--> a statement under way
  *        ^------- any failure ------'                  '                '            '--- closed by the server: lost()
- *
- * The library looks host names up with a blocking call: a name server that hangs holds up the whole loop. Addresses and sockets never do.
  */
 #include "db.h"
 
@@ -21,13 +19,12 @@
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
+#include "db_mysql_login.h"
 #include "intake.h"
 #include "log.h"
 
 /* What a packet holds besides the statement, generously. */
 #define PACKET_OVERHEAD 64
-/* No row that we ask for is larger. A server that sends more is broken. */
-#define ANSWER_PACKET_MAX ((size_t)128 << 20)
 
 static const struct db_code codes[] = {
 #define MYSQL_CODE(code, class) { code, class },
@@ -37,7 +34,7 @@ static const struct db_code codes[] = {
 
 /* Which of the library's calls is under way. SENT: none, but an answer must come; the call that sends must not begin to read it, or it would be read
  * without a look at how much it is. */
-enum step { STEP_NONE, STEP_CONNECT, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE };
+enum step { STEP_NONE, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE };
 
 struct db_conn {
 	struct event_base *base;              /* the loop; not owned */
@@ -45,14 +42,14 @@ struct db_conn {
 	const struct db_events *events;       /* the owner's; not owned */
 	void *arg;                            /* their argument */
 	unsigned idle_transaction_s;          /* seconds a transaction may be idle */
-	MYSQL *mysql;                         /* owned */
+	struct mysql_login *login;            /* under way; NULL: none. Owned */
+	MYSQL *mysql;                         /* logged in; or what that failed with. NULL: neither. Owned */
 	struct buf host;                      /* the host that is tried or was taken, NUL-terminated for the library */
 	size_t host_index;                    /* which of config->host that is */
 	bool opened;                          /* the owner was told so */
 	bool failed;                          /* of no use any more, and the owner was told */
 	enum step step;                       /* the call under way */
 	int waiting;                          /* MYSQL_WAIT_* that it waits for; 0: it has returned */
-	MYSQL *connected;                     /* what STEP_CONNECT returned: `mysql`, or NULL for an error */
 	int send_failed;                      /* what STEP_SEND returned */
 	my_bool read_failed;                  /* what STEP_READ returned */
 	MYSQL_RES *stored;                    /* what STEP_STORE returned; owned */
@@ -73,7 +70,6 @@ struct db_conn {
 };
 
 static void connect_host(struct db_conn *conn);
-static void connect_done(struct db_conn *conn);
 static void start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
 static void on_io(evutil_socket_t fd, short what, void *arg);
 
@@ -294,13 +290,9 @@ advance(struct db_conn *conn)
 		watch(conn, conn->waiting);
 		return;
 	}
-	enum step done = conn->step;
-	ASSERT(done != STEP_NONE);
+	ASSERT(conn->step != STEP_NONE);
 	conn->step = STEP_NONE;
-	if (done == STEP_CONNECT)
-		connect_done(conn);
-	else
-		statement_done(conn);
+	statement_done(conn);
 }
 
 /* Goes on with the call that waits. */
@@ -308,9 +300,7 @@ static void
 resume(struct db_conn *conn, int ready)
 {
 	ASSERT(conn->waiting != 0 && conn->step != STEP_SENT);
-	if (conn->step == STEP_CONNECT)
-		conn->waiting = mysql_real_connect_cont(&conn->connected, conn->mysql, ready);
-	else if (conn->step == STEP_SEND)
+	if (conn->step == STEP_SEND)
 		conn->waiting = mysql_send_query_cont(&conn->send_failed, conn->mysql, ready);
 	else if (conn->step == STEP_READ)
 		conn->waiting = mysql_read_query_result_cont(&conn->read_failed, conn->mysql, ready);
@@ -328,10 +318,10 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		tell_failure(conn, db_error_make(DB_RECONNECT, "", "the server closed the idle connection", NULL));
 		return;
 	}
-	/* Not at the login: the library makes the socket a blocking one for TLS, and takes one packet at a time. The answer to a statement that reads
-	 * nothing comes as one small piece; of whatever comes as more, the library reads on while there is something. */
+	/* The answer to a statement that reads nothing comes as one small piece; of whatever comes as more, the library reads on while there is
+	 * something. */
 	bool careful = conn->intake.taken > 0;
-	if ((what & EV_READ) && conn->step != STEP_CONNECT && !intake_look(&conn->intake, (int)mysql_get_socket(conn->mysql), careful)) {
+	if ((what & EV_READ) && !intake_look(&conn->intake, (int)mysql_get_socket(conn->mysql), careful)) {
 		tell_failure(conn, db_error_flood(conn->intake.max));
 		return;
 	}
@@ -468,10 +458,14 @@ is_socket_path(const struct db_conn *conn)
 }
 
 static void
-connect_done(struct db_conn *conn)
+login_done(void *arg, MYSQL *mysql, bool logged_in)
 {
+	struct db_conn *conn = arg;
 	bool tls_wanted = conn->config->sslmode >= SSLMODE_REQUIRE && !is_socket_path(conn);
-	if (conn->connected == NULL) {
+	ASSERT(conn->mysql == NULL && !conn->opened);
+	conn->login = NULL;
+	conn->mysql = mysql;
+	if (!logged_in) {
 		tell_failure(conn, last_error(conn));
 	} else if (tls_wanted && mysql_get_ssl_cipher(conn->mysql) == NULL) {
 		tell_failure(conn, db_error_make(DB_SETUP, "2026", "the server does not support TLS, but sslmode requires it", NULL));
@@ -482,46 +476,28 @@ connect_done(struct db_conn *conn)
 	}
 }
 
-/* The library verifies certificate and host name together: verify-ca is as strict as verify-full here. */
 static void
-set_options(struct db_conn *conn)
+no_thread(struct db_conn *conn)
 {
-	const struct database_config *config = conn->config;
-	my_bool yes = 1;
-	unsigned off = 0, protocol = MYSQL_PROTOCOL_TCP;
-	size_t packet_max = ANSWER_PACKET_MAX;
-	mysql_options(conn->mysql, MYSQL_OPT_NONBLOCK, NULL);
-	mysql_options(conn->mysql, MYSQL_OPT_LOCAL_INFILE, &off); /* a server may not ask for our files */
-	mysql_options(conn->mysql, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max);
-	mysql_options(conn->mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");
-	mysql_options4(conn->mysql, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "sluice");
-	if (is_socket_path(conn))
-		return;
-	if (config->port != 0)
-		mysql_options(conn->mysql, MYSQL_OPT_PROTOCOL, &protocol); /* else "localhost" would mean the socket */
-	if (config->sslmode == SSLMODE_DISABLE)
-		return;
-	mysql_options(conn->mysql, MYSQL_OPT_SSL_ENFORCE, &yes);
-	mysql_options(conn->mysql, MYSQL_OPT_SSL_CA, config->sslrootcert);
-	mysql_options(conn->mysql, MYSQL_OPT_SSL_CERT, config->sslcert);
-	mysql_options(conn->mysql, MYSQL_OPT_SSL_KEY, config->sslkey);
-	if (config->sslmode >= SSLMODE_VERIFY_CA)
-		mysql_options(conn->mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &yes);
+	tell_failure(conn, db_error_make(DB_RECONNECT, "", "cannot start a thread to connect in", NULL));
 }
 
-/* Lets go of the server. A call that waits is told that its time is over until it has returned, or what it holds would leak. */
+/* Lets go of the server. A call that waits must return, or what it holds would leak: the end of the socket is what all of them notice. */
 static void
 drop(struct db_conn *conn)
 {
 	watch(conn, 0);
 	event_del(&conn->timer);
 	conn->due = NULL;
+	if (conn->step != STEP_NONE)
+		(void)shutdown((int)mysql_get_socket(conn->mysql), SHUT_RDWR);
 	while (conn->waiting != 0)
 		resume(conn, MYSQL_WAIT_TIMEOUT);
 	conn->step = STEP_NONE;
 	mysql_free_result(conn->stored);
 	conn->stored = NULL;
 	intake_end(&conn->intake);
+	mysql_login_abandon(&conn->login);
 	mysql_close(conn->mysql);
 	conn->mysql = NULL;
 }
@@ -535,14 +511,10 @@ connect_host(struct db_conn *conn)
 	intake_init(&conn->intake, conn->base, &conn->io, DB_ANSWER_MAX);
 	conn->answer = NULL;
 	conn->setup = 0;
-	conn->mysql = xchecked(mysql_init(NULL));
-	set_options(conn);
 	set_timer(conn, config->server_connect_timeout);
-	const char *host = buf_cstr(&conn->host);
-	bool path = is_socket_path(conn);
-	conn->waiting = mysql_real_connect_start(&conn->connected, conn->mysql, path ? NULL : host, config->user, config->password, config->dbname,
-	    config->port, path ? host : NULL, 0);
-	started(conn, STEP_CONNECT);
+	conn->login = mysql_login_start(conn->base, config, buf_cstr(&conn->host), login_done, conn);
+	if (conn->login == NULL)
+		do_later(conn, no_thread);
 }
 
 static struct db_conn *

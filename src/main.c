@@ -14,6 +14,7 @@
 #include "commands.h"
 #include "config.h"
 #include "daemon.h"
+#include "db_mysql_login.h"
 #include "nearest.h"
 #include "version.h"
 
@@ -169,5 +170,8 @@ main(int argc, char **argv)
 		fputs("sluice: a command is missing; sluice --help lists them.\n", stderr);
 		return EX_USAGE;
 	}
-	return end_output(run_command(file, argc - optind, argv + optind));
+	int status = end_output(run_command(file, argc - optind, argv + optind));
+	if (mysql_login_threads_left())
+		_exit(status);
+	return status;
 }

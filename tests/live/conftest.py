@@ -12,6 +12,7 @@ import pytest
 
 import servers
 from daemon import Sluice
+from tls import Tls
 
 
 class Build:
@@ -95,6 +96,15 @@ def db(request, redis_server):
     server = request.getfixturevalue("pg" if request.param == "postgresql" else "mysql")
     request.getfixturevalue("clean")
     return server
+
+
+@pytest.fixture(scope="module", params=[servers.PostgreSQL, servers.MariaDB], ids=["postgresql", "mysql"])
+def tls(request):
+    """A second database of each kind in turn, with TLS."""
+    with tempfile.TemporaryDirectory(prefix="sl.") as path:
+        second = Tls(request.param, path)
+        yield second
+        second.server.kill()
 
 
 @pytest.fixture

@@ -319,8 +319,9 @@ class PostgreSQL(Database):
     stop_signal = signal.SIGINT  # "fast": sessions are ended, nothing is lost
     connections_sql = "SELECT pid, usename, application_name FROM pg_stat_activity WHERE backend_type = 'client backend'"
 
-    def __init__(self, durable=False, max_connections=100, options=()):
+    def __init__(self, durable=False, max_connections=100, options=(), port=5432):
         super().__init__("pg", durable, max_connections, options)
+        self.port = port
         versions = glob.glob("/usr/lib/postgresql/*/bin/postgres")
         self.programs = os.path.dirname(max(versions, key=lambda path: float(path.split("/")[4]))) if versions else \
             os.path.dirname(find_program("postgres"))
@@ -331,7 +332,7 @@ class PostgreSQL(Database):
         self._set_up("postgres", f"CREATE ROLE {self.user} LOGIN", f"CREATE DATABASE {self.dbname} OWNER {self.user}")
 
     def command(self):
-        settings = {"listen_addresses": "", "unix_socket_directories": self.directory, "max_connections": self.max_connections,
+        settings = {"listen_addresses": "", "port": self.port, "unix_socket_directories": self.directory, "max_connections": self.max_connections,
                     "shared_buffers": "64MB", "max_wal_size": "1GB", "synchronous_commit": "on", "log_destination": "stderr",
                     "logging_collector": "off", "timezone": "UTC"}
         if not self.durable:
@@ -346,7 +347,7 @@ class PostgreSQL(Database):
         return True
 
     def client(self, dbname=None, user="postgres"):
-        connection = psycopg2.connect(host=self.host, user=user, dbname=dbname or self.dbname)
+        connection = psycopg2.connect(host=self.host, port=self.port, user=user, dbname=dbname or self.dbname)
         connection.autocommit = True
         return connection
 

@@ -2,15 +2,12 @@
 
 import json
 import os
-import pwd
 import subprocess
-import tempfile
 import time
-from unittest import mock
 
 import pytest
 
-from servers import MariaDB, PostgreSQL, free_port, wait_until
+from servers import wait_until
 
 DRIVERS = {"postgresql": "0", "mysql": "1"}
 WAIT = 60  # s; nothing here takes nearly that long
@@ -178,41 +175,6 @@ def test_silent_server(probe, server):
 
 def test_next_host(probe, server, directory):
     assert answer_of(probe(server, "query", "SELECT 1", host=f"{directory}, {server.host}"))["class"] == "ok"
-
-
-class Tls:
-    """A second server of the same kind, on TCP with TLS; `ca` signed it for "localhost", `other_ca` did not."""
-
-    def __init__(self, kind, directory):
-        self.ca, self.other_ca = os.path.join(directory, "ca.pem"), os.path.join(directory, "other.pem")
-        key, cert = os.path.join(directory, "key.pem"), self.ca
-        for name in (self.other_ca, self.ca):  # self-signed: its own authority
-            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", name, "-days", "2", "-subj",
-                            "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-        account = pwd.getpwnam(kind.account)
-        os.chmod(directory, 0o755)
-        os.chmod(key, 0o600)
-        if os.geteuid() == 0:
-            os.chown(key, account.pw_uid, account.pw_gid)
-        self.port = free_port()
-        if kind is PostgreSQL:
-            settings = ["listen_addresses=127.0.0.1", f"port={self.port}", "ssl=on", f"ssl_cert_file={cert}", f"ssl_key_file={key}"]
-            options = [word for setting in settings for word in ("-c", setting)]
-        else:
-            options = ["--skip-networking=0", "--bind-address=127.0.0.1", f"--port={self.port}", f"--ssl-cert={cert}", f"--ssl-key={key}"]
-        with mock.patch.dict(os.environ, PGPORT=str(self.port)):  # names PostgreSQL's Unix socket
-            self.server = kind(options=options)
-        if kind is MariaDB:
-            self.server.query("CREATE USER sluice@'127.0.0.1'")
-            self.server.query("GRANT ALL ON shop.* TO sluice@'127.0.0.1'")
-
-
-@pytest.fixture(scope="module", params=[PostgreSQL, MariaDB], ids=["postgresql", "mysql"])
-def tls(request):
-    with tempfile.TemporaryDirectory(prefix="sl.") as directory:
-        second = Tls(request.param, directory)
-        yield second
-        second.server.kill()
 
 
 def test_tls(probe, tls):

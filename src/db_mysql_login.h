@@ -1,0 +1,33 @@
+/* Connecting to a MySQL or MariaDB, in a thread of its own: the library looks names up and shakes hands over TLS with calls that block, for as long
+ * as the server likes. The loop never waits for it; all else happens in the loop.
+ */
+#ifndef SLUICE_DB_MYSQL_LOGIN_H
+#define SLUICE_DB_MYSQL_LOGIN_H
+
+#include <mysql.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "check.h"
+
+struct database_config;
+struct event_base;
+struct mysql_login;
+
+/* The largest packet that a server may send, bytes: no row that we ask for is larger. */
+#define MYSQL_ANSWER_PACKET_MAX ((size_t)128 << 20)
+
+/* Told once, in the loop, and the login is freed then. The connection is the callee's; not logged in: it can only say why, and be closed. */
+typedef void mysql_login_fn(void *arg, MYSQL *mysql, bool logged_in);
+
+/* Begins to connect to this host, a name, an address or the path of a socket. Nothing of config or host is used after the call. NULL: there is no
+ * thread for it, errno says why. */
+struct mysql_login *mysql_login_start(struct event_base *base, const struct database_config *config, const char *host, mysql_login_fn *done,
+    void *arg) MUST_CHECK;
+/* Forgets it: nothing is told, and the thread closes what it has when it comes to its end, seconds after server_connect_timeout at the latest, or
+ * when the resolver gives up. NULL is fine. Nulls the caller's pointer. */
+void mysql_login_abandon(struct mysql_login **login);
+/* Was one abandoned? Its thread may still run, in libraries that exit() would take down under it: the process has to end by _exit(). */
+bool mysql_login_threads_left(void);
+
+#endif
