@@ -10,7 +10,7 @@ from daemon import queue_config
 from orders import audit, make_table, order, push
 from servers import wait_until
 
-EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_CONFIG = 64, 69, 78
+EXIT_USAGE, EXIT_CONFIG = 64, 78
 
 
 def ledger_exists(db):
@@ -19,27 +19,6 @@ def ledger_exists(db):
 
 def wait_empty(client):
     wait_until(lambda: client.llen("orders") == 0, 30, "an empty queue")
-
-
-def test_check(db, redis_server, redis_client, sluice):
-    make_table(db)
-    daemon = sluice(queue_config(redis_server, db), start=False)
-    assert daemon.command("check", "--offline").returncode == 0
-    done = daemon.command("check")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "orders" in done.stdout
-    db.stop()
-    done = daemon.command("check")
-    assert done.returncode == EXIT_UNAVAILABLE and "shop" in done.stdout + done.stderr
-    assert daemon.command("check", "--offline").returncode == 0
-
-
-@pytest.mark.parametrize("key, setting, hint", [("column.nosuch", "$.id", "nosuch"), ("table", "no_such_table", "no_such_table")])
-def test_check_finds_what_does_not_fit(db, redis_server, redis_client, sluice, key, setting, hint):
-    make_table(db)
-    done = sluice(queue_config(redis_server, db, queue={key: setting}), start=False).command("check")
-    assert done.returncode != 0
-    assert hint in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("key, setting, hint", [("batch_row", "5", "batch_rows"), ("batch_rows", "many", "batch_rows"),
