@@ -3,8 +3,10 @@
 import contextlib
 import os
 import re
+import socket
 import stat
 import subprocess
+import threading
 
 import pytest
 
@@ -148,6 +150,24 @@ def own_redis(*options):
         server.kill()
 
 
+def redis_with_another(redis_server, said, instead):
+    """Passes everything on to a real Redis, but for those words in its answers; the others must be as long."""
+    assert len(said) == len(instead)
+
+    def treat(peer, server):
+        with socket.socket(socket.AF_UNIX) as real:
+            real.connect(redis_server.socket)
+            threading.Thread(target=answer, args=(real, peer), daemon=True).start()
+            while True:
+                real.sendall(server.hear(peer))
+
+    def answer(real, peer):
+        with contextlib.suppress(OSError):
+            while words := real.recv(1 << 20):
+                peer.sendall(words.replace(said, instead))
+    return treat
+
+
 @pytest.mark.parametrize("name, setting, level, words", [
     ("maxmemory-policy", "noeviction", "ok", "nothing is lost"),
     ("maxmemory-policy", "allkeys-lru", "error", "set noeviction"),
@@ -198,24 +218,6 @@ def test_snapshot_that_failed(pg, clean, sluice):
         assert checked(sluice, queue_config(server, pg)).find("warning", "redis", "rdb_last_bgsave_status err", "look at its disk")
 
 
-def redis_with_another(redis_server, said, instead):
-    """Passes everything on to a real Redis, but for those words in its answers; the others must be as long."""
-    assert len(said) == len(instead)
-
-    def treat(peer, server):
-        with hostile.socket.socket(hostile.socket.AF_UNIX) as real:
-            real.connect(redis_server.socket)
-            hostile.threading.Thread(target=answer, args=(real, peer), daemon=True).start()
-            while True:
-                real.sendall(server.hear(peer))
-
-    def answer(real, peer):
-        with contextlib.suppress(OSError):
-            while words := real.recv(1 << 20):
-                peer.sendall(words.replace(said, instead))
-    return treat
-
-
 def test_append_only_file_that_cannot_be_written(pg, redis_server, redis_client, sluice):
     make_table(pg)
     with hostile.Hostile(redis_with_another(redis_server, b"aof_last_write_status:ok\r\n", b"aof_last_write_status:err\n")) as server:
@@ -238,12 +240,13 @@ def test_replica(pg, clean, sluice):
 
 
 def test_redis_that_is_open_to_all(pg, clean, sluice, directory):
+    """It only seems to be bound to another address than the loopback one."""
     make_table(pg)
-    with own_redis("--protected-mode", "no") as server:
+    with own_redis("--protected-mode", "no") as server, hostile.Hostile(redis_with_another(server, b"127.0.0.1", b"10.11.1.1")) as fake:
         config = queue_config(server, pg)
         assert not checked(sluice, config).find("warning", "redis", "without a password"), "nobody else gets to the loopback address"
-        server.client().config_set("bind", "0.0.0.0")
-        assert checked(sluice, config).find("warning", "redis", "without a password", "ACL SETUSER")
+        config["redis"]["url"] = f"redis://127.0.0.1:{fake.port}"
+        assert checked(sluice, config).find("warning", "redis", f"port {server.port} at", "10.11.1.1", "without a password", "ACL SETUSER")
         server.client().config_set("protected-mode", "yes")
         assert not checked(sluice, config).find("warning", "redis", "without a password")
         server.client().config_set("protected-mode", "no")
@@ -338,6 +341,15 @@ def test_running_daemon_counts_once(db, redis_server, redis_client, sluice):
         assert sluice_sessions(limits(check(daemon))[0][1])[1] == 7
 
 
+def test_daemon_of_another_user_is_known_by_the_name_of_its_sessions(pg, redis_server, redis_client, sluice):
+    make_table(pg)
+    config = queue_config(redis_server, pg)
+    with contextlib.closing(pg.client()) as connection:
+        assert sluice_sessions(limits(checked(sluice, config))[0][1])[1] == 0
+        connection.cursor().execute("SET application_name = 'sluice'")
+        assert sluice_sessions(limits(checked(sluice, config))[0][1])[1] == 1
+
+
 def test_limit_of_the_user(db, redis_server, redis_client, sluice):
     make_table(db)
     user = only(db, "ROLE sluice CONNECTION LIMIT {}", "USER sluice@localhost WITH MAX_USER_CONNECTIONS {}")
@@ -345,14 +357,14 @@ def test_limit_of_the_user(db, redis_server, redis_client, sluice):
         db.execute("ALTER " + user.format(8))
         found = checked(sluice, queue_config(redis_server, db, pool_size=9))
         assert found.status == EXIT_CONFIG and found.find("error", "database shop", "want 9 connections of the 8 that its user may have")
-        daemon = sluice(queue_config(redis_server, db, pool_size=8), start=False)
-        assert check(daemon).status == 0
+        config = queue_config(redis_server, db, pool_size=8)
+        config["database other"] = {**db.section(pool_size=5), "user": only(db, "postgres", "root")}
+        daemon = sluice(config, start=False)
+        assert check(daemon).status == 0, "that is another user's pool"
         daemon.start()
         wait_until(lambda: sum(c.user == db.user for c in db.connections()) == 8, 30, "eight connections")
         found = check(daemon)
         assert found.status == EXIT_UNAVAILABLE and found.find("error", "database shop", "leave a connection for sluice check")
-        daemon.stop()
-        daemon.process = None
     finally:
         db.execute("ALTER " + user.format(only(db, -1, 0)))
 
@@ -363,6 +375,10 @@ def test_limit_of_the_database(pg, redis_server, redis_client, sluice):
         pg.execute(f"ALTER DATABASE {pg.dbname} CONNECTION LIMIT 8")
         found = checked(sluice, queue_config(redis_server, pg, pool_size=9))
         assert found.status == EXIT_CONFIG and found.find("error", "database shop", "want 9 connections of the 8 that this database may have")
+        config = queue_config(redis_server, pg, pool_size=8)
+        config["database other"] = pg.section(pool_size=5)
+        config["database other"]["dbname"] = "template1"
+        assert checked(sluice, config).status == 0, "that is a pool in another database"
     finally:
         pg.execute(f"ALTER DATABASE {pg.dbname} CONNECTION LIMIT -1")
 
