@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <event2/util.h>
+#include <mysql.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>

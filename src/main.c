@@ -14,7 +14,7 @@
 #include "commands.h"
 #include "config.h"
 #include "daemon.h"
-#include "db_mysql_login.h"
+#include "db.h"
 #include "nearest.h"
 #include "version.h"
 
@@ -171,7 +171,7 @@ main(int argc, char **argv)
 		return EX_USAGE;
 	}
 	int status = end_output(run_command(file, argc - optind, argv + optind));
-	if (mysql_login_threads_left())
+	if (db_threads_left())
 		_exit(status);
 	return status;
 }

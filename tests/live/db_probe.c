@@ -16,7 +16,6 @@
 #include "check.h"
 #include "config.h"
 #include "db.h"
-#include "db_mysql_login.h"
 #include "log.h"
 #include "table.h"
 #include "utf8.h"
@@ -363,7 +362,7 @@ main(int argc, char **argv)
 	event_base_free(probe.base);
 	buf_free(&probe.sql);
 	buf_free(&probe.data);
-	if (mysql_login_threads_left())
+	if (db_threads_left())
 		_exit(fflush(stdout));
 	return 0;
 }

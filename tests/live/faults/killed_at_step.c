@@ -49,7 +49,7 @@ static struct peer {
 
 static int log_fd = -1;
 static char kill_step[LABEL_MAX + 16];
-static long kill_in; /* times until then; 0: never */
+static _Atomic long kill_in; /* times until then; 0: never */
 
 __attribute__((constructor)) static void
 read_environment(void)
