@@ -20,6 +20,7 @@
 #include "sql_text.h"
 
 #define NO_STATEMENT SIZE_MAX
+#define NO_KEY UINT32_MAX
 
 /* Rows that may share a statement. */
 struct group {
@@ -48,6 +49,10 @@ struct encoder {
 	struct intern key_numbers;   /* by `key` */
 	uint32_t *key_groups;        /* the group that the key's last row went to; cap_keys of them */
 	size_t cap_keys;
+	uint32_t *item_keys;         /* the key of each item; NO_KEY: none. cap_items of them */
+	size_t cap_items;
+	struct batch_key *sorted;    /* the rows of the statement that is closed; cap_sorted of them */
+	size_t cap_sorted;
 	struct buf clauses;          /* heads and tails of the groups */
 	uint32_t *statement_passes;  /* of the batch's statements; cap_passes of them */
 	size_t cap_passes;
@@ -90,6 +95,8 @@ encoder_free(struct encoder **encoder)
 	free(e->groups);
 	intern_free(&e->key_numbers);
 	free(e->key_groups);
+	free(e->item_keys);
+	free(e->sorted);
 	buf_free(&e->clauses);
 	free(e->statement_passes);
 	buf_free(&e->why);
@@ -130,11 +137,32 @@ open_statement(struct run *run, struct group *group)
 	return statement;
 }
 
+/* Puts the rows of an upsert in the order of their keys. */
+static void
+sort_rows(struct run *run, struct batch_statement *statement)
+{
+	struct encoder *e = run->encoder;
+
+	while (e->cap_sorted < statement->n_rows)
+		e->sorted = grow(e->sorted, e->cap_sorted, &e->cap_sorted, sizeof *e->sorted);
+	for (uint32_t i = 0; i < statement->n_rows; i++) {
+		uint32_t key = e->item_keys[statement->rows[i]];
+		bool has_key = key != NO_KEY;
+		e->sorted[i] = (struct batch_key){ .text = has_key ? intern_bytes(&e->key_numbers, key) : NULL,
+			.len = has_key ? intern_len(&e->key_numbers, key) : 0 };
+	}
+	batch_sort(statement, e->sorted, e->context.as->row_next, &e->row);
+}
+
 static void
 close_statement(struct run *run, struct group *group)
 {
+	struct batch_statement *statement = &run->batch->statements[group->statement];
+
 	ASSERT(group->statement < run->batch->n && group->head <= group->tail && group->tail <= group->end);
-	buf_add(&run->batch->statements[group->statement].sql, run->encoder->clauses.data + group->tail, group->end - group->tail);
+	if (run->mapping->mode == MODE_UPSERT)
+		sort_rows(run, statement);
+	buf_add(&statement->sql, run->encoder->clauses.data + group->tail, group->end - group->tail);
 	group->statement = NO_STATEMENT;
 }
 
@@ -214,17 +242,23 @@ may_join(const struct run *run, uint32_t group)
 	return run->mapping->driver == DRIVER_MYSQL && memcmp(intern_bytes(&e->group_numbers, group), e->listed.data, e->set_size) == 0;
 }
 
-/* The group of the row, so that it comes after all earlier rows of its key. */
+/* The group of the item's row, so that it comes after all earlier rows of its key. */
 static uint32_t
-choose_group(struct run *run)
+choose_group(struct run *run, uint32_t item)
 {
 	struct encoder *e = run->encoder;
 
-	if (run->mapping->mode != MODE_UPSERT || !e->has_key)
+	if (run->mapping->mode != MODE_UPSERT)
+		return find_group(run, 0);
+	while (e->cap_items <= item)
+		e->item_keys = grow(e->item_keys, e->cap_items, &e->cap_items, sizeof *e->item_keys);
+	e->item_keys[item] = NO_KEY;
+	if (!e->has_key)
 		return find_group(run, 0);
 
 	uint32_t known = e->key_numbers.n, key = intern_number(&e->key_numbers, e->key.data, e->key.len);
 	uint32_t pass = 0;
+	e->item_keys[item] = key;
 	e->key_groups = grow(e->key_groups, key, &e->cap_keys, sizeof *e->key_groups);
 	if (key < known) {
 		uint32_t last = e->key_groups[key];
@@ -358,7 +392,7 @@ encode_item(struct run *run, uint32_t item, const char **column)
 	why = write_row(run, column);
 	if (why != NULL)
 		return why;
-	uint32_t group = choose_group(run);
+	uint32_t group = choose_group(run, item);
 	ASSERT(group < e->group_numbers.n);
 	if (store_row(run, &e->groups[group], item))
 		return NULL;

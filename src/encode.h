@@ -42,6 +42,17 @@ struct batch {
 void batch_free(struct batch *batch);
 /* The row of an INSERT in which this byte of its text stands; what stands behind the rows counts as the last. */
 uint32_t batch_row(const struct batch_statement *statement, size_t offset);
+/* A row of a statement, to be sorted by its key. */
+struct batch_key {
+	const char *text; /* of the key, not NUL-terminated; NULL: the row has none */
+	size_t len;       /* bytes of text */
+	uint32_t item;    /* the item that it came from; batch_sort() fills this and the rest */
+	size_t begin;     /* where the row begins in the statement, and where it ends */
+	size_t end;
+};
+/* Puts the rows of an INSERT without its tail in the order of their keys, rows of the same key as they came, and those without a key first. keys[i] has
+ * text and len of row i, for each row. `gap` stands between two rows. `scratch` is used meanwhile. */
+void batch_sort(struct batch_statement *statement, struct batch_key *keys, const char *gap, struct buf *scratch);
 
 struct encoder;
 
@@ -67,7 +78,8 @@ typedef void encode_reject_fn(void *arg, uint32_t item, const char *column, cons
 
 /* Fills `batch` with the statements for all items but the skipped and the rejected ones; `reject` is called once for each of the latter, in order.
  * No row left: batch->n is 0. Rows with different sets of present keys go to different statements (COPY, upsert) or use DEFAULT (INSERT).
- * MODE_UPSERT for PostgreSQL never has one `key` twice in a statement. */
+ * MODE_UPSERT for PostgreSQL never has one `key` twice in a statement, and the rows of its statements stand in the order of their keys: transactions
+ * that meet the same keys lock them in the same order, so that none waits for the other in a circle. */
 void encode(struct encoder *encoder, const struct encode_input *input, struct batch *batch, encode_reject_fn *reject, void *arg);
 
 #endif

@@ -78,3 +78,10 @@ intern_bytes(const struct intern *in, uint32_t number)
 	ASSERT(number < in->n);
 	return in->bytes.data + (number > 0 ? in->ends[number - 1] : 0);
 }
+
+size_t
+intern_len(const struct intern *in, uint32_t number)
+{
+	ASSERT(number < in->n);
+	return in->ends[number] - (number > 0 ? in->ends[number - 1] : 0);
+}

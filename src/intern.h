@@ -26,5 +26,7 @@ void intern_reset(struct intern *in);
 uint32_t intern_number(struct intern *in, const void *bytes, size_t len);
 /* The bytes of a string, valid until the next new one. */
 const char *intern_bytes(const struct intern *in, uint32_t number);
+/* How many they are. */
+size_t intern_len(const struct intern *in, uint32_t number);
 
 #endif

@@ -24,7 +24,7 @@
 #define PIECE_END 0xff
 #define PIECE_MANY 0xfe
 #define MANY_BYTES (20 * 1024) /* of such a piece in all: more than any bound of httpd.c */
-#define MEMORY_MAX (192 * 1024) /* bytes that one connection may cost: 8 kB of headers of two bytes, each of which takes 34, and what waits */
+#define MEMORY_MAX (320 * 1024) /* bytes that one connection may cost: 8 kB of headers of one byte, each of which takes 34, and what waits */
 #define PASSES_LONG 12          /* for a long piece */
 #define PASSES_MAX 100          /* of the loop, until a connection that is told nothing more is closed */
 

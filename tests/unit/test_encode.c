@@ -224,12 +224,35 @@ test_postgresql_upsert(void **state)
 	    ITEMS("{\"id\":1,\"a\":2}", "{\"id\":1,\"a\":3}", "{\"id\":2}", "{\"id\":3,\"a\":3}",
 		"{\"id\":\"1\",\"b\":9}", "{\"id\":null}", "{\"id\":null}"),
 	    "INSERT INTO \"t\" AS target (\"id\",\"a\") VALUES ('1','2'),('3','3') ON CONFLICT (\"id\") DO UPDATE SET \"a\"=EXCLUDED.\"a\"\n"
-	    "INSERT INTO \"t\" AS target (\"id\") VALUES ('2'),(NULL),(NULL) ON CONFLICT (\"id\") DO NOTHING\n"
+	    "INSERT INTO \"t\" AS target (\"id\") VALUES (NULL),(NULL),('2') ON CONFLICT (\"id\") DO NOTHING\n"
 	    "INSERT INTO \"t\" AS target (\"id\",\"a\") VALUES ('1','3') ON CONFLICT (\"id\") DO UPDATE SET \"a\"=EXCLUDED.\"a\"\n"
 	    "INSERT INTO \"t\" AS target (\"id\",\"b\") VALUES ('1','9') ON CONFLICT (\"id\") DO UPDATE SET \"b\"=EXCLUDED.\"b\"\n");
 	assert_int_equal(f->batch.statements[0].rows[1], 3);
 	assert_int_equal(f->batch.statements[2].rows[0], 1);
 	assert_int_equal(f->batch.statements[3].rows[0], 4);
+}
+
+/* Whoever upserts the same keys locks them in the same order. */
+static void
+test_upserts_in_order_of_keys(void **state)
+{
+	struct fixture *f = *state;
+
+	f->mode = MODE_UPSERT;
+	f->key = "id";
+	assert_encodes(f, ITEMS("{\"id\":\"z\"}", "{\"id\":20}", "{\"id\":null}", "{\"id\":2}", "{\"id\":1}"),
+	    "INSERT INTO \"t\" AS target (\"id\") VALUES (NULL),('1'),('2'),('20'),('z') ON CONFLICT (\"id\") DO NOTHING\n");
+	const struct batch_statement *first = &f->batch.statements[0];
+	const uint32_t items[] = { 2, 4, 3, 1, 0 };
+	for (uint32_t i = 0; i < 5; i++) {
+		assert_int_equal(first->rows[i], items[i]);
+		assert_int_equal(batch_row(first, first->offsets[i]), i);
+		assert_int_equal(first->sql.data[first->offsets[i]], '(');
+	}
+	assert_memory_equal(first->sql.data + first->end, " ON CONFLICT", 12);
+	f->driver = DRIVER_MYSQL;
+	assert_encodes(f, ITEMS("{\"id\":2,\"a\":1}", "{\"id\":1,\"a\":2}", "{\"id\":2,\"a\":3}", "{\"id\":1,\"a\":4}"),
+	    "INSERT INTO `t` (`id`,`a`) VALUES ('1','2'),('1','4'),('2','1'),('2','3') ON DUPLICATE KEY UPDATE `id`=`id`,`a`=VALUES(`a`)\n");
 }
 
 /* A later pass runs after all earlier ones, also where its group was first seen before theirs. */
@@ -575,7 +598,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_copy), TEST(test_copy_escapes), TEST(test_copy_sets), TEST(test_postgresql_insert), TEST(test_postgresql_ignore),
-		TEST(test_postgresql_upsert), TEST(test_passes_in_order), TEST(test_postgresql_newer), TEST(test_mysql_insert),
+		TEST(test_postgresql_upsert), TEST(test_passes_in_order), TEST(test_upserts_in_order_of_keys), TEST(test_postgresql_newer), TEST(test_mysql_insert),
 		TEST(test_mysql_ignore), TEST(test_mysql_upsert), TEST(test_sources), TEST(test_json_column), TEST(test_arrays), TEST(test_binary),
 		TEST(test_dates), TEST(test_bits), TEST(test_rejects), TEST(test_nothing_left), TEST(test_statement_max),
 		cmocka_unit_test(test_escapes_anywhere), cmocka_unit_test(test_iso), cmocka_unit_test(test_base64),
