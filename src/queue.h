@@ -209,6 +209,7 @@ void queue_give_up(struct queue *q, uint64_t now);
 struct queue_view {
 	enum queue_state state;
 	enum queue_block block;
+	bool by_redis;          /* Redis refuses something, and that is the block */
 	const char *reason;     /* of the block, the standby, or why the list is not handed over yet; "" if none */
 	uint64_t settled;       /* position */
 	uint64_t backlog;       /* items in the list when last seen */

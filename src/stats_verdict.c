@@ -13,6 +13,7 @@
 #define MEMORY_FULL 0.95   /* of maxmemory: pushes are refused, or about to be */
 #define SILENT_S 3         /* a batch that takes so long is worth a look at the database */
 #define REFUSED_MANY 0.005 /* of all orders: the batches are split again and again */
+#define SOON_S 1           /* a queue whose orders wait no longer than this is as good as empty */
 
 /* Connections that the queue may have. */
 static unsigned
@@ -40,6 +41,13 @@ sharers(const struct stats *s, const struct stats_queue *queue)
 	return n;
 }
 
+/* Do orders come and go, so that some always wait, but not for long, and connections are free most of the time? */
+static bool
+is_flowing(const struct stats_queue *q)
+{
+	return q->worker.oldest_age_s < SOON_S && (double)q->queue.backlog <= q->worker.rates.out * SOON_S && q->worker.rates.busy < most_of(q) / 2.0;
+}
+
 const char *
 stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 {
@@ -50,9 +58,11 @@ stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 		return "standby";
 	if (!pool_is_up(queue->pool))
 		return "database";
+	if (q->block == BLOCK_RETRY && q->state != QUEUE_STOPPED)
+		return q->by_redis ? "redis" : "database";
 	if (q->block != BLOCK_NONE || q->state == QUEUE_STOPPED)
 		return "paused";
-	if (q->backlog == 0 && q->inflight == 0)
+	if ((q->backlog == 0 && q->inflight == 0) || is_flowing(queue))
 		return "idle";
 	if (uses(queue) > 0 && sharers(s, queue) > 1)
 		return "pool";
@@ -206,6 +216,8 @@ advise_database(const struct stats_queue *q, struct buf *out)
 	double ms = r->commit_s * 1000;
 	if (silent != NULL)
 		advise_silent(q, silent, out);
+	else if (q->queue.block == BLOCK_RETRY)
+		buf_addf(out, "%s; it is tried again until it works", q->queue.reason);
 	else if (is_refused(q))
 		advise_refused(q, "each costs its batch another try", out);
 	else if (open < d->pool_size && pool_why(q->pool)[0] != '\0')
@@ -226,6 +238,8 @@ advise(const struct stats *s, const struct stats_queue *q, struct buf *out)
 	const struct queue_view *view = &q->queue;
 	if (!q->worker.redis_up)
 		buf_addf(out, "%s", q->worker.redis_why[0] == '\0' ? "not connected to Redis yet" : q->worker.redis_why);
+	else if (strcmp(q->bound_by, "redis") == 0 && view->block == BLOCK_RETRY)
+		buf_addf(out, "%s; it is tried again until it works", view->reason);
 	else if (view->state == QUEUE_STANDBY)
 		buf_addf(out, "stands by: %s, and this daemon takes over when that one stops", view->reason[0] == '\0' ? "another daemon drains it" : view->reason);
 	else if (!pool_is_up(q->pool))
@@ -234,8 +248,10 @@ advise(const struct stats *s, const struct stats_queue *q, struct buf *out)
 		advise_paused(q, out);
 	else if (strcmp(q->bound_by, "idle") == 0 && is_refused(q))
 		advise_refused(q, "are dead letters now", out);
-	else if (strcmp(q->bound_by, "idle") == 0)
+	else if (strcmp(q->bound_by, "idle") == 0 && view->backlog == 0)
 		buf_adds(out, "nothing waits: all that came is dealt with");
+	else if (strcmp(q->bound_by, "idle") == 0)
+		buf_addf(out, "keeps up: what comes is stored within a second, %.1f ms a commit", q->worker.rates.commit_s * 1000);
 	else if (strcmp(q->bound_by, "pool") == 0)
 		advise_pool(s, q, out);
 	else if (strcmp(q->bound_by, "database") == 0)

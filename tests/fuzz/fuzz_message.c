@@ -1,5 +1,6 @@
 /* A message -> COPY text, INSERT of PostgreSQL, INSERT of MySQL, by the very code of the daemon. What is written is read back by other code, and
  * must be the same three times; what the servers' own JSON functions make of the same bytes is asked in batches (fuzz_message_oracle.c). */
+#define _GNU_SOURCE
 #include "fuzz_message.h"
 
 #include <stdio.h>
