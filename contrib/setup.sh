@@ -5,7 +5,8 @@
 #   install_packages                 installs what is missing, as root or by sudo; nothing happens when all is there
 #   make_scratch                     sets $scratch to a directory that is removed when the script ends, by Ctrl-C too
 #   run_child COMMAND...             runs it; a signal ends it and all its children before the script cleans up. No reading from the terminal
-#   copy_source                      copies the source tree to $scratch/source and makes its configure script there
+#   copy_tree DIRECTORY              copies the source tree there
+#   copy_source                      copies it to $scratch/source and makes its configure script there
 #   build_in DIRECTORY TARGETS ARGUMENT...   configures the copy there with these arguments and makes the targets; the log is DIRECTORY.log
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -132,9 +133,13 @@ list_source() {
 	done
 }
 
+copy_tree() {
+	mkdir -p "$1" || return 1
+	list_source | tar -C "$top" --null -T - -cf - | tar -C "$1" -xf -
+}
+
 copy_source() {
-	mkdir -p "$scratch/source" || return 1
-	list_source | tar -C "$top" --null -T - -cf - | tar -C "$scratch/source" -xf - || return 1
+	copy_tree "$scratch/source" || return 1
 	(cd "$scratch/source" && autoreconf -i) >"$scratch/source.log" 2>&1
 }
 
