@@ -75,7 +75,7 @@ step 'building the package' build.log build
 step 'lintian' lintian.log look
 cat "$scratch/lintian.log"
 [ -z "$trial" ] || step 'installing and trying it' trial.log try_package
-[ -z "$trial" ] || sed -n '/summary$/,$p' "$scratch/trial.log"
+[ -z "$trial" ] || sed -n '/ summary$/,/^autopkgtest.*resetting/p' "$scratch/trial.log"
 if [ -n "$output" ]; then
 	mkdir -p "$output" && cp "$scratch"/sluice*.deb "$scratch"/sluice_*.changes "$scratch"/sluice_*.buildinfo "$output" || exit 1
 fi

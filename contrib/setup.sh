@@ -12,11 +12,13 @@
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # One requirement a line; where Debian releases differ, alternatives are joined by `|` and the first that can be had is installed.
-packages='autoconf automake make gcc g++ pkg-config|pkgconf libevent-dev libhiredis-dev libinih-dev libncurses-dev libpq-dev libcmocka-dev
+packages='autoconf automake make gcc g++ pkg-config|pkgconf libevent-dev libhiredis-dev libinih-dev libncurses-dev libpq-dev libcmocka-dev libssl-dev
 default-libmysqlclient-dev|libmariadb-dev-compat libsimdjson-dev libxxhash-dev redis-server|valkey-server postgresql mariadb-server
-python3 python3-pytest python3-redis python3-psycopg2 python3-pymysql util-linux valgrind'
+openssl python3 python3-pytest python3-redis python3-psycopg2 python3-pymysql util-linux valgrind'
 # What tests/fuzz.sh needs besides; Debian 12's compiler, then Debian 13's.
 fuzz_packages='clang libclang-rt-14-dev|libclang-rt-19-dev'
+# What the tests of contrib/ and of the manuals need besides. Of prometheus only promtool is used.
+contrib_packages='mandoc nginx-light prometheus python3-yaml'
 # What the dashboard's tests need besides; they are skipped where it cannot be had.
 browser_packages='chromium chromium-driver'
 
@@ -107,7 +109,7 @@ end_scratch() {
 	if [ -n "${keep_scratch:-}" ]; then
 		echo "Kept: $scratch"
 	else
-		rm -rf "$scratch"
+		rm -rf "$scratch" 2>/dev/null || as_root rm -rf "$scratch" # a Debian tree is root's
 	fi
 	exit $result
 }

@@ -12,6 +12,7 @@ struct buf;
 /* Choices, in the order of options.def. */
 enum driver { DRIVER_POSTGRESQL, DRIVER_MYSQL };
 enum sslmode { SSLMODE_DISABLE, SSLMODE_PREFER, SSLMODE_REQUIRE, SSLMODE_VERIFY_CA, SSLMODE_VERIFY_FULL };
+enum redis_sslmode { REDIS_VERIFY_FULL, REDIS_VERIFY_CA, REDIS_VERIFY_NOTHING };
 enum pop { POP_RIGHT, POP_LEFT };
 enum unknown_field { UNKNOWN_IGNORE, UNKNOWN_REJECT };
 enum mode { MODE_INSERT, MODE_IGNORE, MODE_UPSERT };

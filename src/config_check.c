@@ -191,6 +191,34 @@ check_sluice(struct draft *draft)
 		    "\"%s\" may hold letters, digits, \"_\", \".\" and \"-\" only, at most %d of them\n", config->instance, NAME_MAX_BYTES);
 }
 
+/* An option that would do nothing, and one half of a pair, are mistakes that would be found too late. */
+static void
+check_redis_tls(struct draft *draft, const struct section *section)
+{
+	const struct redis_config *redis = &draft->config->redis;
+	const struct {
+		enum option_id id;
+		bool given;
+	} of_tls[] = { { REDIS_sslmode, redis->sslmode != REDIS_VERIFY_FULL }, { REDIS_sslrootcert, redis->sslrootcert != NULL },
+		{ REDIS_sslname, redis->sslname != NULL }, { REDIS_sslcert, redis->sslcert != NULL }, { REDIS_sslkey, redis->sslkey != NULL } };
+	for (size_t i = 0; i < sizeof of_tls / sizeof *of_tls; i++) {
+		if (!redis->address.tls && of_tls[i].given)
+			buf_adds(key_error(draft, section, of_tls[i].id), "has a use with rediss:// only\n");
+	}
+#ifndef HAVE_HIREDIS_SSL
+	if (redis->address.tls)
+		buf_adds(key_error(draft, section, REDIS_url), "this build's hiredis has no TLS: Debian 12's never has, Debian 13's does where libssl-dev is, too. "
+		    "Use a sluice that was built there, or redis:// through a tunnel, or unix://\n");
+#endif
+	if ((redis->sslcert == NULL) != (redis->sslkey == NULL))
+		buf_adds(key_error(draft, section, redis->sslcert == NULL ? REDIS_sslkey : REDIS_sslcert), "sslcert and sslkey go together\n");
+	check_readable(draft, section, REDIS_sslrootcert, redis->sslrootcert);
+	check_readable(draft, section, REDIS_sslcert, redis->sslcert);
+	int key = open_secret(draft, section, REDIS_sslkey, redis->sslkey);
+	if (key >= 0)
+		close(key);
+}
+
 static void
 check_redis(struct draft *draft)
 {
@@ -199,10 +227,7 @@ check_redis(struct draft *draft)
 	struct buf why = BUF_INIT;
 	if (redis->url != NULL && !redis_address_read(redis->url, &redis->address, &why))
 		buf_addf(key_error(draft, section, REDIS_url), "%s\n", buf_cstr(&why));
-#ifndef HAVE_HIREDIS_SSL
-	if (redis->address.tls)
-		buf_adds(key_error(draft, section, REDIS_url), "this build's hiredis has no TLS; use redis:// through a tunnel, or unix://\n");
-#endif
+	check_redis_tls(draft, section);
 	redis->password = read_password(draft, section, REDIS_password_file, redis->password_file);
 	buf_free(&why);
 }

@@ -32,6 +32,7 @@ struct reader {
 	char *text;              /* getline's; holds the line under way */
 	size_t text_size;        /* bytes allocated for it */
 	int line;                /* number of the line under way */
+	int room;                /* bytes of inih's buffer for a line; 0: no line has been read */
 	bool included;           /* by another file: must not include any more */
 	bool pending;            /* a line that should be `key = value` went to inih, and the handler has not been called yet */
 	bool header_seen;        /* a section, good or bad, has begun */
@@ -221,6 +222,9 @@ next_line(char *out, int size, void *arg)
 {
 	struct reader *reader = arg;
 	ASSERT(size > 1);
+	if (size < reader->room) /* a newer inih believes that a line which fills its buffer has a rest, and throws that away */
+		return strcpy(out, "\n");
+	reader->room = size;
 	settle_pending(reader);
 	ssize_t got = getline(&reader->text, &reader->text_size, reader->stream);
 	if (got < 0)

@@ -18,6 +18,7 @@
 #include "config.h"
 #include "list.h"
 #include "redis_reply.h"
+#include "redis_tls.h"
 
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
@@ -30,10 +31,13 @@
 
 /*        timer: wait is over             socket connected              login answered
  * WAITING -----------------> CONNECTING ------------------> LOGIN ------------------> UP
- *    ^                           |                            |                        |
- *    +---------------------------+------- link_lose() --------+------------------------+
+ *    ^                           |         \                ^ |                        |
+ *    |                           |          +---> TLS ------+ |                        |
+ *    |                           |  rediss://      | hands    |                        |
+ *    |                           |                 | shaken   |                        |
+ *    +---------------------------+-----------------+- link_lose() ---------------------+
  */
-enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_LOGIN, LINK_UP };
+enum link_state { LINK_WAITING, LINK_CONNECTING, LINK_TLS, LINK_LOGIN, LINK_UP };
 
 /* A command that is sent and not answered yet. */
 struct command {
@@ -53,6 +57,7 @@ struct redis {
 	enum link_state state;
 	struct list commands;              /* struct command; empty while WAITING */
 	redisContext *context;             /* socket, write buffer, reader; NULL while WAITING */
+	struct ssl_st *tls;                /* of the context; NULL while WAITING, and without rediss:// */
 	redisReplyObjectFunctions functions; /* of its reader */
 	struct reply_sink sink;            /* the reply that is being read */
 	struct event *readable;            /* NULL while WAITING */
@@ -246,6 +251,8 @@ receive(struct redis *r)
 {
 	const redisReader *reader = r->context->reader;
 	bool ok = true;
+	if (r->tls != NULL)
+		redis_tls_forget();
 	for (int round = 0; ok && round < READ_ROUNDS; round++) {
 		size_t before = reader->len;
 		ok = redisBufferRead(r->context) == REDIS_OK;
@@ -254,6 +261,8 @@ receive(struct redis *r)
 	}
 	char error[sizeof r->context->errstr];
 	snprintf(error, sizeof error, "%s", r->context->errstr);
+	if (!ok && r->tls != NULL)
+		redis_tls_explain(error, sizeof error);
 	if (answer_all(r))
 		watch_oldest(r);
 	if (r->closed)
@@ -282,18 +291,6 @@ leave(struct redis *r)
 	r->running = false;
 	if (r->closed)
 		link_free(r);
-}
-
-static void
-on_readable(evutil_socket_t fd, short what, void *arg)
-{
-	struct redis *r = arg;
-	(void)fd, (void)what;
-	if (r->drop != REDIS_OK)
-		return;
-	enter(r);
-	receive(r);
-	leave(r);
 }
 
 /* Login: AUTH, CLIENT SETNAME, SELECT, INFO and PING go out together; the answer to the last makes the link usable. */
@@ -374,6 +371,66 @@ login(struct redis *r)
 #undef LOGIN
 }
 
+/* A step of the TLS handshake; the login follows it. */
+static void
+shake_hands(struct redis *r)
+{
+	char why[WHY_MAX / 2];
+	switch (redis_tls_shake_hands(r->tls, r->context, why, sizeof why)) {
+	case REDIS_TLS_DONE:
+		login(r);
+		break;
+	case REDIS_TLS_READ:
+		break;
+	case REDIS_TLS_WRITE:
+		ASSERT(event_add(r->writable, NULL) == 0);
+		break;
+	case REDIS_TLS_FAILED:
+		link_drop(r, REDIS_SETUP, "Redis at %s: %s", r->where, why);
+	}
+}
+
+static void
+on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct redis *r = arg;
+	(void)fd, (void)what;
+	if (r->drop != REDIS_OK)
+		return;
+	enter(r);
+	if (r->state == LINK_TLS)
+		shake_hands(r);
+	else
+		receive(r);
+	leave(r);
+}
+
+static void
+connected(struct redis *r)
+{
+	ASSERT(event_add(r->readable, NULL) == 0);
+	if (r->tls == NULL) {
+		login(r);
+		return;
+	}
+	r->state = LINK_TLS;
+	shake_hands(r);
+}
+
+/* Writes what is queued. False: it cannot be. */
+static bool
+send_queued(struct redis *r)
+{
+	int done = 0;
+	if (r->tls != NULL)
+		redis_tls_forget();
+	if (redisBufferWrite(r->context, &done) != REDIS_OK)
+		return false;
+	if (!done)
+		ASSERT(event_add(r->writable, NULL) == 0);
+	return true;
+}
+
 static void
 refused(struct redis *r, int error, const char *text)
 {
@@ -388,24 +445,22 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 	if (r->drop != REDIS_OK)
 		return;
 	enter(r);
-	int error = 0, done = 0;
+	int error = 0;
 	socklen_t len = sizeof error;
 	if (r->state == LINK_CONNECTING) {
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 			error = errno;
-		if (error != 0) {
+		if (error != 0)
 			refused(r, error, "");
-		} else {
-			ASSERT(event_add(r->readable, NULL) == 0);
-			login(r);
-		}
-	} else if (redisBufferWrite(r->context, &done) != REDIS_OK) {
+		else
+			connected(r);
+	} else if (r->state == LINK_TLS) {
+		shake_hands(r);
+	} else if (!send_queued(r)) {
 		r->context->err = 0; /* the server may have said why before it closed */
 		receive(r);
 		if (!r->closed)
 			link_drop(r, REDIS_LOST, "Redis at %s closed the connection", r->where);
-	} else if (!done) {
-		ASSERT(event_add(r->writable, NULL) == 0);
 	}
 	leave(r);
 }
@@ -428,8 +483,9 @@ link_connect(struct redis *r)
 	r->state = LINK_CONNECTING;
 	describe(r);
 	link_timer(r, r->config->connect_timeout * 1000);
-	if (a->tls) {
-		link_drop(r, REDIS_SETUP, "Redis at %s: this program was built without TLS for Redis; use redis:// or unix://", r->where);
+	char why[WHY_MAX / 2];
+	if (a->tls && (r->tls = redis_tls_new(r->config, why, sizeof why)) == NULL) {
+		link_drop(r, REDIS_SETUP, "Redis at %s: %s", r->where, why);
 		return;
 	}
 	if (a->unix_path != NULL && strlen(a->unix_path) >= sizeof ((struct sockaddr_un *)0)->sun_path) {
@@ -465,6 +521,7 @@ link_disconnect(struct redis *r)
 	if (r->context != NULL)
 		redisFree(r->context);
 	r->context = NULL;
+	redis_tls_free(&r->tls);
 	arena_unref(&r->sink.arena);
 	r->sink = (struct reply_sink){ .arena = NULL };
 	r->state = LINK_WAITING;

@@ -4,25 +4,28 @@ set -u
 
 usage() {
 	cat <<'END'
-usage: tests/run.sh [--unit] [--live] [--faults] [-k EXPRESSION] [--keep]
+usage: tests/run.sh [--unit] [--live] [--faults] [-k EXPRESSION] [--werror] [--no-browser] [--keep]
   --unit         only the unit tests, the simulator and the fuzzers
   --live         only the tests against real servers
   --faults       only the fault matrix (tests/live/faults), whole. Otherwise a quick test for most of its rows
   -k EXPRESSION  only live tests whose names match, as pytest's -k
+  --werror       compiler warnings are errors
+  --no-browser   without chromium: the tests of the dashboard are skipped
   --keep         leaves the scratch directory with the builds and logs
 END
 }
 
 . "$(dirname "$0")/../contrib/setup.sh"
-packages="$packages $fuzz_packages python3-pytest-xdist"
 
-unit=yes live=yes faults='' expression=''
+unit=yes live=yes faults='' expression='' browser=yes werror=''
 while [ $# -gt 0 ]; do
 	case $1 in
 	--unit) live='' ;;
 	--live) unit='' ;;
 	--faults) unit='' faults=yes ;;
 	-k) [ $# -gt 1 ] || { usage >&2; exit 64; }; expression=$2; shift ;;
+	--werror) werror=--enable-werror ;;
+	--no-browser) browser='' ;;
 	--keep) keep_scratch=yes ;;
 	--help | -h) usage; exit 0 ;;
 	*) usage >&2; exit 64 ;;
@@ -30,6 +33,7 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
+packages="$packages ${unit:+$fuzz_packages} ${live:+$contrib_packages python3-pytest-xdist}"
 passed=0 failed=0
 sanitize='-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all'
 export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:detect_stack_use_after_return=1
@@ -49,7 +53,7 @@ step() {
 }
 
 build_sanitized() {
-	build_in "$scratch/asan" "$1" --disable-hardening CFLAGS="$sanitize" CXXFLAGS="$sanitize"
+	build_in "$scratch/asan" "$1" $werror --disable-hardening CFLAGS="$sanitize" CXXFLAGS="$sanitize"
 }
 
 # cmocka names every test that passed, and says at the end how many failed. A program that crashes says nothing: one failure.
@@ -79,7 +83,7 @@ run_unit_tests() {
 # Random schedules of crashes, takeovers and lost answers against the real state machine; each kind counts as one test.
 run_simulator() {
 	local kind
-	step 'building the simulator' "$scratch/release.log" build_in "$scratch/release" 'all tests/sim/sim' || return
+	step 'building the simulator' "$scratch/release.log" build_in "$scratch/release" 'all tests/sim/sim' $werror || return
 	echo '== simulator'
 	for kind in 0 1 2 3 4 5 6; do
 		if run_child timeout 300 "$scratch/release/tests/sim/sim" --kind $kind --count 10000 --jobs 2 >"$scratch/sim.log" 2>&1; then
@@ -133,9 +137,9 @@ run_kills() {
 }
 
 run_live_tests() {
-	packages=$browser_packages install_packages || echo '== no browser: the tests of the dashboard are skipped'
+	[ -z "$browser" ] || packages=$browser_packages install_packages || echo '== no browser: the tests of the dashboard are skipped'
 	step 'building with sanitizers' "$scratch/asan.log" build_sanitized 'all live-probes'
-	step 'building for speed' "$scratch/release.log" build_in "$scratch/release" all
+	step 'building for speed' "$scratch/release.log" build_in "$scratch/release" all $werror
 	if [ -n "$faults" ]; then
 		echo '== fault matrix'
 		run_pytest 2400 "$top/tests/live/faults"

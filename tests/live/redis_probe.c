@@ -1,6 +1,6 @@
 /* Drives redis.h and source_list.h by hand, for test_redis_link.py: one operation a line on stdin, one JSON object a line on stdout.
  *
- *     redis_probe unix=/path | host=H port=P [user= password= db= connect= command= key= pop= dead= owner= ledger= name=]
+ *     redis_probe unix=/path | host=H port=P [user= password= db= tls= sslmode= ... connect= command= key= pop= dead= owner= ledger= name=]
  */
 #include "redis.h"
 
@@ -399,6 +399,11 @@ main(int argc, char **argv)
 		.port = setting_number(argv, "port", 0), .user = setting(argv, "user", NULL), .db = setting_number(argv, "db", 0),
 		.tls = setting_number(argv, "tls", 0) != 0 };
 	p->config.password = setting(argv, "password", NULL);
+	p->config.sslmode = (int)setting_number(argv, "sslmode", REDIS_VERIFY_FULL);
+	p->config.sslrootcert = setting(argv, "sslrootcert", NULL);
+	p->config.sslname = setting(argv, "sslname", NULL);
+	p->config.sslcert = setting(argv, "sslcert", NULL);
+	p->config.sslkey = setting(argv, "sslkey", NULL);
 	p->config.connect_timeout = setting_number(argv, "connect", 5);
 	p->config.command_timeout = setting_number(argv, "command", 10);
 	char *key = setting(argv, "key", "orders"), *dead = setting(argv, "dead", "{orders}:dead"), *owner = setting(argv, "owner", "probe 1");
@@ -415,7 +420,8 @@ main(int argc, char **argv)
 	redis_close(&p->commands);
 	redis_close(&p->waiting);
 	event_base_free(p->base);
-	char *owned[] = { key, dead, owner, pop, ledger, p->config.address.unix_path, p->config.address.host, p->config.address.user, p->config.password };
+	char *owned[] = { key, dead, owner, pop, ledger, p->config.address.unix_path, p->config.address.host, p->config.address.user, p->config.password,
+		p->config.sslrootcert, p->config.sslname, p->config.sslcert, p->config.sslkey };
 	for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
 		free(owned[i]);
 	free(p);

@@ -256,6 +256,11 @@ static const struct bad {
 #ifndef HAVE_HIREDIS_SSL
 	{ "[redis]\nurl = rediss://a\n" DATABASE QUEUE, "sluice.ini:2: [redis] url: this build's hiredis has no TLS" },
 #endif
+	{ "[redis]\nurl = redis://a\nsslname = b\n" DATABASE QUEUE, "sluice.ini:3: [redis] sslname: has a use with rediss:// only\n" },
+	{ "[redis]\nurl = rediss://a\nsslmode = prefer\n" DATABASE QUEUE, "sluice.ini:3: [redis] sslmode = \"prefer\" is not one of verify-full|verify-ca|require" },
+	{ "[redis]\nurl = rediss://a\nsslcert = /dev/null\n" DATABASE QUEUE, "sluice.ini:3: [redis] sslcert: sslcert and sslkey go together\n" },
+	{ "[redis]\nurl = rediss://a\nsslkey = /nowhere/key\n" DATABASE QUEUE, "sluice.ini:3: [redis] sslkey: sslcert and sslkey go together\n" },
+	{ "[redis]\nurl = rediss://a\nsslrootcert = /nowhere/ca\n" DATABASE QUEUE, "sluice.ini:3: [redis] sslrootcert: /nowhere/ca cannot be read" },
 	{ "[stats]\nlisten = here\n" DATABASE QUEUE, "sluice.ini:2: [stats] listen: \"here\": the port is missing" },
 	{ "[stats]\nlisten = a:b\n" DATABASE QUEUE, "the port must be" },
 	/* files */

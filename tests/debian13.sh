@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Builds and tests a copy of this tree in a Debian 13 of its own, which is removed afterwards: another compiler, newer libraries, a hiredis with TLS.
+set -u
+
+usage() {
+	cat <<'END'
+usage: tests/debian13.sh [--mirror URL] [--keep] [ARGUMENT...]
+  --mirror URL  where Debian comes from, if not from where mmdebstrap takes it
+  --keep        leaves the tree
+  ARGUMENT      as tests/run.sh takes them: --unit, --live, -k EXPRESSION, ... None: the unit tests, then all live tests but the dashboard's
+Takes root or sudo, and 3 GB in /tmp. The last line is "N passed, N failed".
+END
+}
+
+. "$(dirname "$0")/../contrib/setup.sh"
+
+mirror='' arguments=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--mirror) [ $# -gt 1 ] || { usage >&2; exit 64; }; mirror=$2; shift ;;
+	--keep) keep_scratch=yes ;;
+	--help | -h) usage; exit 0 ;;
+	*) arguments+=("$1") ;;
+	esac
+	shift
+done
+[ ${#arguments[@]} -gt 0 ] || arguments=(--no-browser)
+
+# The packages that tests/run.sh wants are there at once, without their servers being started; it looks for more by itself.
+make_tree() {
+	as_root mmdebstrap --variant=apt --include=ca-certificates,procps --skip=cleanup/apt/lists \
+		--customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
+		trixie "$scratch/tree" ${mirror:+"$mirror"} >"$scratch/tree.log" 2>&1
+}
+
+# In a mount and process namespace of its own, so that nothing stays mounted or running.
+test_in_tree() {
+	as_root unshare --mount --pid --fork --kill-child sh -c '
+		mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" &&
+		exec chroot "$@"' sh "$scratch/tree" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 /sluice/tests/run.sh --werror "$@"
+}
+
+packages='mmdebstrap'
+make_scratch
+install_packages || exit 1
+echo '== making the tree'
+if ! run_child make_tree || ! copy_tree "$scratch/tree/sluice"; then
+	tail -n 40 "$scratch/tree.log"
+	exit 1
+fi
+run_child test_in_tree "${arguments[@]}"
