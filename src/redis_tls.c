@@ -1,5 +1,5 @@
-/* TLS for a connection to Redis. hiredis alone would believe any certificate of a known authority, whomever it was given to; so the connection is made
- * with OpenSSL here, and hiredis gets it. */
+/* TLS for a connection to Redis. hiredis alone would believe any certificate of a known authority, whomever it was given to; so OpenSSL makes the
+ * connection here, and hiredis gets it. */
 #include "redis_tls.h"
 
 #include <stdio.h>

@@ -64,7 +64,7 @@ take_order() {
 	printf '#!/bin/sh\nexec chroot --userspec=%s --groups= "%s" sluice "$@"\n' "$user" "$tree" >"$scratch/bin/sluice"
 	chmod 755 "$scratch/bin/sluice"
 	mkdir -p "$tree$scratch/servers" && mount --bind "$scratch/servers" "$tree$scratch/servers" && mount -t proc proc "$tree/proc" || return 1
-	SLUICE_AS=root TMPDIR=$scratch/servers PATH=$scratch/bin:$PATH sh "$scratch/source/debian/tests/order"
+	SLUICE_ACCOUNT=none TMPDIR=$scratch/servers PATH=$scratch/bin:$PATH sh "$scratch/source/debian/tests/order"
 }
 
 [ "$(id -u)" -eq 0 ] || { echo 'Please run it as root.' >&2; exit 1; }

@@ -197,7 +197,8 @@ class ComposedRedis(Redis):
     def command(self):
         script = self.script.replace("$$", "$").replace("/run/secrets/redis-password", self.password_file)
         script = script.replace("/etc/redis/redis.conf", os.path.join(TREE, "etc", "redis.conf")).replace("/data", self.directory)
-        script, changed = re.subn(r"setpriv --reuid=redis \S+ \S+ redis-server -", f"{find_program('redis-server', 'valkey-server')} - --port {self.port}", script)
+        program = find_program("redis-server", "valkey-server")
+        script, changed = re.subn(r"setpriv --reuid=redis \S+ \S+ redis-server -", f"{program} - --port {self.port}", script)
         assert changed == 1
         return [self.shell, "-c", script]
 
@@ -291,7 +292,8 @@ def test_kubernetes_routes(manifests, pod, pg, clean, redis_server, redis_client
     make_table(pg)
     daemon = sluice(queue_config(redis_server, pg))
     assert [daemon.get(route)[0] for route in routes] == 4 * [200]
-    asked = [trigger["metadata"] for (kind, _name), manifest in manifests.items() if kind == "ScaledObject" for trigger in manifest["spec"]["triggers"]]
+    scaled = [manifest["spec"] for (kind, _name), manifest in manifests.items() if kind == "ScaledObject"]
+    asked = [trigger["metadata"] for spec in scaled for trigger in spec["triggers"]]
     assert len(asked) == 2
     for trigger in asked:
         url = urllib.parse.urlsplit(trigger["url"])

@@ -1,4 +1,4 @@
-"""rediss://: whom the daemon believes, whom it does not, and that orders arrive. Skipped where this build's hiredis has no TLS, but for what it says."""
+"""rediss://: whom the daemon believes, whom it does not, and that orders arrive. Skipped where hiredis has no TLS, but for what is said then."""
 
 import os
 import socket
@@ -27,7 +27,8 @@ class Authority:
     def __init__(self, directory, name):
         self.prefix = os.path.join(directory, name)
         self.ca = f"{self.prefix}-ca.pem"
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{self.prefix}-ca.key", "-out", self.ca, "-days", "2", "-subj", f"/CN={name}")
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{self.prefix}-ca.key", "-out", self.ca, "-days", "2", "-subj",
+                f"/CN={name}")
 
     def sign(self, name, names=NAMES):
         """(certificate, key), for these names."""
@@ -111,8 +112,8 @@ def test_without(build, directory):
     """A build that cannot do it says so, and what to do instead."""
     if has_tls(build.path("src/sluice"), directory):
         pytest.skip("this build's hiredis has TLS")
-    done = subprocess.run([build.path("src/sluice"), "-c", os.path.join(directory, "tls.ini"), "run"], capture_output=True, text=True, timeout=SECONDS,
-                          check=False)
+    done = subprocess.run([build.path("src/sluice"), "-c", os.path.join(directory, "tls.ini"), "run"], capture_output=True, text=True,
+                          timeout=SECONDS, check=False)
     assert done.returncode == 78 and "[redis] url: this build's hiredis has no TLS" in done.stderr and "unix://" in done.stderr
 
 
