@@ -59,7 +59,7 @@ build_sanitized() {
 # cmocka names every test that passed, and says at the end how many failed. A program that crashes says nothing: one failure.
 run_unit_test() {
 	local program=$1 log=$scratch/unit.log result bad
-	run_child timeout 300 "$program" >"$log" 2>&1
+	run_child env srcdir="$top" timeout 300 "$program" >"$log" 2>&1
 	result=$?
 	bad=$(sed -n 's/^\[  FAILED  \].* \([0-9]*\) test(s), listed below.*/\1/p' "$log" | awk '{ n += $1 } END { print n + 0 }')
 	[ $result -eq 0 ] || [ "$bad" -gt 0 ] || bad=1
