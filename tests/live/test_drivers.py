@@ -188,7 +188,8 @@ def test_tls(probe, tls):
     assert way(sslmode=prefer) is True and way(sslmode=require) is True
     assert way(sslmode=verify_ca, sslrootcert=tls.ca) is True and way(sslmode=verify_full, sslrootcert=tls.ca) is True
     assert way(sslmode=verify_ca, sslrootcert=tls.other_ca) in ("setup", "reconnect")
-    assert way(sslmode=verify_full, sslrootcert=tls.ca, host="127.0.0.1") in ("setup", "reconnect")
+    # not 127.0.0.1, which MariaDB's library 3.4 takes for this very host, whatever its certificate says
+    assert way(sslmode=verify_full, sslrootcert=tls.ca, host="127.1") in ("setup", "reconnect")
 
 
 def test_host_that_accepts_writes(probe, tls, request):
