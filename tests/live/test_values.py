@@ -403,6 +403,22 @@ def test_upsert_of_a_key_again_and_again(db, redis_server, redis_client, sluice)
     assert dict(db.query("SELECT id, v FROM orders")) == {number: place for place, number in enumerate(numbers)}
 
 
+def test_upserts_do_not_deadlock(pg, clean, redis_server, redis_client, sluice):
+    """Batches that meet at the same keys all the time, each with the keys in another order."""
+    pg.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, v int)")
+    before = pg.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    chance = random.Random(4)
+    newest = {}
+    for place in range(30_000):
+        number = chance.randrange(300)
+        newest[number] = place
+        redis_client.lpush("orders", f'{{"id":{number},"v":{place}}}')
+    sluice(queue_config(redis_server, pg, queue={"mode": "upsert", "key": "id", "newer": "v", "batch_rows": 200}, pool_size=4))
+    wait_empty(redis_client)
+    assert dict(pg.query("SELECT id, v FROM orders")) == newest
+    assert pg.value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == before
+
+
 @pytest.mark.parametrize("batch_rows", [7, 1000])
 def test_upsert_newer_never_goes_back(db, redis_server, redis_client, sluice, batch_rows):
     db.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, name varchar(20), changed %s)"
