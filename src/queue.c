@@ -409,7 +409,7 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 	} else if (q->state == QUEUE_STANDBY) {
 		q->reason[0] = '\0';
 		q->rewritten &= a->epoch == q->epoch; /* whoever owned the queue since then has found its own place */
-		q->epoch = a->epoch;
+		q->epoch = q->leased_epoch = a->epoch;
 		q->elsewhere = a->elsewhere;
 		q->clean = a->clean;
 		q->state = QUEUE_PREPARE;

@@ -112,7 +112,7 @@ struct lease_answer {
 struct own_answer {
 	enum redis_class class;
 	const char *why;
-	bool refused;           /* a higher epoch stands there, or the lease is not ours any more */
+	bool refused;           /* another epoch than `before` stands there, or the lease is not ours */
 	const char *generation; /* at most QUEUE_GENERATION_MAX - 1 bytes */
 	bool fresh;             /* made by this call */
 	uint64_t settled, backlog;
@@ -137,7 +137,8 @@ struct settle_answer {
  * `view`. Answers of the Redis side may be left out when the link is lost, if queue_redis_down() is called then. */
 struct queue_ports {
 	void (*lease)(void *world, uint64_t view);                                                         /* queue_leased() */
-	void (*own)(void *world, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten); /* queue_owned() */
+	/* if the epoch in Redis is `before` still */
+	void (*own)(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten); /* queue_owned() */
 	void (*peek)(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t budget);           /* queue_peeked() */
 	void (*settle)(void *world, uint64_t view, const struct settle *settle);                            /* queue_settled() */
 	void (*wait)(void *world, uint64_t view);    /* queue_woken(): there is an item, or time is up; takes nothing */

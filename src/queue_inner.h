@@ -82,7 +82,8 @@ struct queue {
 	bool redis_up;
 	bool leasing;          /* lease asked for, not answered */
 	uint64_t lease_at;     /* ms; ask (again) then */
-	uint64_t epoch;        /* ours, from RAISE on; before, the one seen in Redis */
+	uint64_t epoch;        /* ours, from RAISE on; before, leased_epoch */
+	uint64_t leased_epoch; /* the one that was in Redis when the lease was given */
 	char generation[QUEUE_GENERATION_MAX];
 	bool rewritten;        /* the list made no sense: take a new generation at the next OWN */
 	bool renewed;          /* this generation is there because of that */

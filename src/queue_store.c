@@ -278,7 +278,7 @@ own(struct queue *q)
 	char generation[QUEUE_GENERATION_MAX];
 	new_generation(q, generation);
 	q->state = QUEUE_OWN;
-	q->ports->own(q->world, q->view, q->epoch, generation, q->rewritten);
+	q->ports->own(q->world, q->view, q->leased_epoch, q->epoch, generation, q->rewritten);
 }
 
 /* The sentence of an error, for log and page. */

@@ -299,16 +299,17 @@ own_answer(void *arg, enum redis_class class, const struct redis_value *reply, s
 }
 
 void
-source_list_own(struct source_list *s, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg)
+source_list_own(struct source_list *s, uint64_t before, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg)
 {
-	ASSERT(epoch > 0 && new_generation[0] != '\0');
+	ASSERT(epoch > before && new_generation[0] != '\0');
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.own = done;
-	struct words w = eval_new(own_lua, 3, 8);
+	struct words w = eval_new(own_lua, 3, 9);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
 	add_text(&w, s->owner);
+	add_number(&w, before);
 	add_number(&w, epoch);
 	add_text(&w, new_generation);
 	add_text(&w, force ? "1" : "0");

@@ -139,9 +139,9 @@ void source_list_free(struct source_list **source);
 
 /* Takes the lease, or renews it: if it is free, ours, or of an earlier boot of the same instance. */
 void source_list_lease(struct source_list *s, unsigned ttl_ms, source_lease_fn *done, void *arg);
-/* Becomes the owner of the positions from `epoch` on. `new_generation` is used when Redis has none, or when `force` is set: the list was rewritten
+/* Becomes the owner of the positions from `epoch` on, if nobody has since `before`, the epoch that came with the lease. `new_generation` is used when Redis has none, or when `force` is set: the list was rewritten
  * and positions start anew. */
-void source_list_own(struct source_list *s, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg);
+void source_list_own(struct source_list *s, uint64_t before, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg);
 /* Reads up to `count` items from `offset` on. Takes nothing. Stops behind the item that passes `budget` bytes together (0: no bound), so that there
  * always is one if the list has one. */
 void source_list_peek(struct source_list *s, uint64_t offset, size_t count, size_t budget, source_peek_fn *done, void *arg);

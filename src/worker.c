@@ -110,10 +110,10 @@ on_own(void *arg, const struct source_own *r)
 }
 
 static void
-port_own(void *world, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten)
+port_own(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
 {
 	struct worker *w = world;
-	source_list_own(w->source, epoch, new_generation, rewritten, on_own, call_new(w, view));
+	source_list_own(w->source, before, epoch, new_generation, rewritten, on_own, call_new(w, view));
 }
 
 static void

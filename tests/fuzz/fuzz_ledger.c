@@ -100,10 +100,10 @@ port_lease(void *arg, uint64_t view)
 }
 
 static void
-port_own(void *arg, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten)
+port_own(void *arg, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
 {
 	(void)arg, (void)new_generation;
-	ASSERT(epoch > 0); /* as source_list_own() wants it */
+	ASSERT(epoch > before); /* as source_list_own() wants it */
 	struct call *c = call_new(CALL_OWN, view);
 	c->epoch = epoch;
 	c->rewritten = rewritten;

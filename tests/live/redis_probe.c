@@ -321,7 +321,7 @@ run(struct probe *p, char *line)
 	if (strcmp(words[0], "lease") == 0)
 		source_list_lease(p->source, number(words[1]), on_lease, p);
 	else if (strcmp(words[0], "own") == 0)
-		source_list_own(p->source, number(words[1]), words[2], number(words[3]) != 0, on_own, p);
+		source_list_own(p->source, number(words[1]), number(words[2]), words[3], number(words[4]) != 0, on_own, p);
 	else if (strcmp(words[0], "peek") == 0)
 		source_list_peek(p->source, number(words[1]), number(words[2]), number(words[3]), on_peek, p);
 	else if (strcmp(words[0], "settle") == 0)

@@ -99,6 +99,7 @@ struct command {
 	uint64_t ready_at;  /* ms; not run, then not delivered, before */
 	bool ran;
 	char owner[16];     /* who sent it */
+	uint64_t before;    /* OWN: the epoch that came with the lease */
 	uint64_t epoch;     /* OWN, SETTLE, and of the sender at a PEEK */
 	char generation[QUEUE_GENERATION_MAX]; /* OWN: the new one; then the answer's */
 	bool rewritten;     /* OWN */

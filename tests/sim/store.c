@@ -73,7 +73,7 @@ static void
 run_own(struct lane *lane, struct command *c)
 {
 	struct redis_data *r = &lane->redis;
-	c->yes = (r->known && r->epoch >= c->epoch) || !is_leased(lane) || strcmp(r->lease, c->owner) != 0;
+	c->yes = (r->known ? r->epoch : 0) != c->before || !is_leased(lane) || strcmp(r->lease, c->owner) != 0;
 	if (c->yes)
 		return;
 	c->fresh = !r->known || c->rewritten;

@@ -15,12 +15,13 @@ port_lease(void *world, uint64_t view)
 }
 
 static void
-port_own(void *world, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten)
+port_own(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
 {
 	struct worker *k = world;
 	struct command *c = redis_send(k, COMMAND_OWN, view);
 	if (c == NULL)
 		return;
+	c->before = before;
 	c->epoch = epoch;
 	c->rewritten = rewritten;
 	snprintf(c->generation, sizeof c->generation, "%s", new_generation);

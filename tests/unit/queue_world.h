@@ -30,7 +30,8 @@ struct world {
 	bool cut;                /* the next peek brings too much: only `cut_at` items come */
 	uint32_t cut_at;
 	unsigned leases, owns, peeks, settles, waits, releases; /* asked so often */
-	bool rewritten;          /* of the last own */
+	bool rewritten;          /* of the last own, as the next */
+	uint64_t before;
 	bool clean;              /* of the last release; of the next lease too */
 	bool elsewhere;          /* of the next lease */
 	uint64_t offset;         /* of the last peek */
@@ -62,14 +63,15 @@ on_lease(void *world, uint64_t view)
 }
 
 static void
-on_own(void *world, uint64_t view, uint64_t epoch, const char *new_generation, bool rewritten)
+on_own(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
 {
 	struct world *w = world;
-	assert_true(epoch > 0);
+	assert_true(epoch > before);
 	assert_int_equal(strlen(new_generation), QUEUE_GENERATION_MAX - 1);
 	w->owns++;
 	w->view = view;
 	w->rewritten = rewritten;
+	w->before = before;
 }
 
 static void
@@ -343,11 +345,10 @@ begin(struct world *w, const char *list)
 	assert_int_equal(w->leases, 1);
 }
 
+/* From PREPARE to OWN. */
 static void
-lease(struct world *w)
+raise_epoch(struct world *w)
 {
-	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch,
-	    .elsewhere = w->elsewhere, .clean = w->clean });
 	assert_int_equal(look(w).state, QUEUE_PREPARE);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE);
@@ -358,6 +359,14 @@ lease(struct world *w)
 	ok(w, STATEMENT_RING_LOCK);
 	ok(w, STATEMENT_EPOCH);
 	ok(w, STATEMENT_COMMIT);
+}
+
+static void
+lease(struct world *w)
+{
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch,
+	    .elsewhere = w->elsewhere, .clean = w->clean });
+	raise_epoch(w);
 }
 
 static void

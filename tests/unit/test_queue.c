@@ -177,6 +177,24 @@ renew(struct world *w, uint64_t epoch)
 	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = epoch, .elsewhere = w->elsewhere });
 }
 
+/* While the database was asked somebody took the list over, perhaps with another ledger, and went: what he left is not ours to know. */
+static void
+owns_only_what_nobody_owned_since_the_lease(void **state)
+{
+	struct world *w = *state;
+	begin(w, "abcd");
+	renew(w, 3);
+	renew(w, 4);
+	raise_epoch(w);
+	assert_true(w->owns == 1 && w->before == 3);
+	queue_owned(w->q, w->now, w->view, &(struct own_answer){ .why = "", .refused = true, .generation = "g", .settled = 1 });
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	pass(w, 30000);
+	renew(w, 4);
+	raise_epoch(w);
+	assert_true(w->owns == 2 && w->before == 4);
+}
+
 static void
 hands_over_when_nothing_is_left_to_settle(void **state)
 {
@@ -897,7 +915,7 @@ main(void)
 		STORY(a_stopping_queue_stores_what_stands_before_the_committed),
 		STORY(a_blocked_queue_stops_at_once),
 		STORY(a_stopped_queue_begins_anew),
-		STORY(hands_over_when_nothing_is_left_to_settle),
+		STORY(owns_only_what_nobody_owned_since_the_lease), STORY(hands_over_when_nothing_is_left_to_settle),
 		STORY(hands_over_what_the_ledger_tells),
 		STORY(has_nothing_to_hand_over_where_another_ledger_was_written),
 		STORY(hands_over_what_was_only_read),
