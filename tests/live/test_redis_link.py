@@ -4,7 +4,6 @@ import json
 import os
 import queue
 import socket
-import statistics
 import subprocess
 import threading
 import time
@@ -614,7 +613,7 @@ def test_long_list(probe, redis_client):
     """Costs grow with what is taken, not with what is there."""
     grow = "for i = 1, ARGV[1] do local t = {} for j = 1, 2000 do t[j] = i * 2000 + j end redis.call('LPUSH', 'orders', unpack(t)) end"
     own(probe)
-    medians, i = [], 0
+    best, i = [], 0
     for more in (13, 487):
         redis_client.eval(grow, 0, more)
         times = []
@@ -624,8 +623,8 @@ def test_long_list(probe, redis_client):
             assert probe.ask("settle", 1, 1000 * i, i % 2 * 100, 1000, 1000, 5, 5000, 0, 0)["status"] == "settled"
             times.append(time.monotonic() - begin)
         i += 1
-        medians.append(statistics.median(times))
-    assert medians[1] < 8 * medians[0], medians
+        best.append(min(times))  # the others measure what else the machine does
+    assert best[1] < 8 * best[0], best
     assert redis_client.llen("orders") == 950_000
 
 
