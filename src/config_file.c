@@ -221,9 +221,9 @@ static char *
 next_line(char *out, int size, void *arg)
 {
 	struct reader *reader = arg;
-	ASSERT(size > 1);
+	ASSERT(size >= (int)sizeof "\n");
 	if (size < reader->room) /* a newer inih believes that a line which fills its buffer has a rest, and throws that away */
-		return strcpy(out, "\n");
+		return memcpy(out, "\n", sizeof "\n");
 	reader->room = size;
 	settle_pending(reader);
 	ssize_t got = getline(&reader->text, &reader->text_size, reader->stream);

@@ -132,8 +132,10 @@ resize(struct pool *p, unsigned size)
 	while (p->n_sessions < size)
 		add_session(p);
 	for (unsigned i = 0; i < sizeof first / sizeof *first; i++) {
-		while (p->n_sessions > size && !list_empty(&p->states[first[i]]))
-			drop_session(LIST_OWNER(p->states[first[i]].next, struct session, node));
+		LIST_EACH_SAFE(&p->states[first[i]], node, after) {
+			if (p->n_sessions > size)
+				drop_session(LIST_OWNER(node, struct session, node));
+		}
 	}
 	ASSERT(p->n_sessions == size || p->n_sessions == p->counts[SESSION_BUSY]);
 }

@@ -222,8 +222,8 @@ piece_wanted(const struct queue *q, const struct window *w)
 {
 	uint32_t rows = window_rows(w);
 	double best = q->refusal_rate > 0 ? sqrt(2 * PIECE_ROWS / q->refusal_rate) : rows;
-	if (w->suspect && best > rows / 2)
-		best = rows / 2;
+	if (w->suspect && best > rows / 2.0)
+		best = rows / 2.0;
 	return best < rows ? (uint32_t)best + 1 : 0;
 }
 

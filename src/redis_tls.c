@@ -15,6 +15,13 @@
 
 #include "config.h"
 
+/* What OpenSSL said last; NULL: nothing. */
+static const char *
+last_reason(void)
+{
+	return ERR_reason_error_string(ERR_peek_last_error());
+}
+
 /* A key that wants a passphrase is refused: nobody sits there to type it. */
 static int
 no_passphrase(char *out, int size, int writing, void *arg)
@@ -140,22 +147,15 @@ redis_tls_forget(void)
 	ERR_clear_error();
 }
 
-void
-redis_tls_explain(char *why, size_t size)
-{
-	const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-	if (reason != NULL)
-		snprintf(why, size, "%s", reason);
-	ERR_clear_error();
-}
-
 #else
+
+#define NO_TLS "this program was built without TLS for Redis; use redis:// or unix://"
 
 struct ssl_st *
 redis_tls_new(const struct redis_config *config, char *why, size_t size)
 {
 	(void)config;
-	snprintf(why, size, "this program was built without TLS for Redis; use redis:// or unix://");
+	snprintf(why, size, "%s", NO_TLS);
 	return NULL;
 }
 
@@ -168,8 +168,9 @@ redis_tls_free(struct ssl_st **ref)
 enum redis_tls
 redis_tls_shake_hands(struct ssl_st *tls, struct redisContext *context, char *why, size_t size)
 {
-	(void)context, (void)why, (void)size;
+	(void)context;
 	ASSERT(tls != NULL); /* there is none */
+	snprintf(why, size, "%s", NO_TLS);
 	return REDIS_TLS_FAILED;
 }
 
@@ -178,10 +179,19 @@ redis_tls_forget(void)
 {
 }
 
-void
-redis_tls_explain(char *why, size_t size)
+static const char *
+last_reason(void)
 {
-	(void)why, (void)size;
+	return NULL;
 }
 
 #endif
+
+void
+redis_tls_explain(char *why, size_t size)
+{
+	const char *reason = last_reason();
+	if (reason != NULL)
+		snprintf(why, size, "%s", reason);
+	redis_tls_forget();
+}

@@ -73,6 +73,15 @@ find_pool_entry(const struct supervisor *s, const char *database)
 	return NULL;
 }
 
+/* Of a database that the configuration names, once the pools are made. */
+static struct pool_entry *
+known_pool(const struct supervisor *s, const char *database)
+{
+	struct pool_entry *p = find_pool_entry(s, database);
+	ASSERT(p != NULL);
+	return p;
+}
+
 static bool
 is_at_work(const struct worker_entry *w)
 {
@@ -168,9 +177,8 @@ start_workers(struct supervisor *s)
 	const struct config *c = s->context.config;
 	for (size_t i = 0; i < c->n_queues; i++) {
 		const struct queue_config *queue = &c->queues[i];
-		const struct pool_entry *p = find_pool_entry(s, queue->database);
+		const struct pool_entry *p = known_pool(s, queue->database);
 		struct worker_entry *w = find_worker_entry(s, queue->name);
-		ASSERT(p != NULL);
 		if ((w != NULL && (w->held == NULL || is_at_work(w))) || p->held != NULL || is_drained(s, queue->list_key))
 			continue;
 		if (w != NULL) {
@@ -244,10 +252,10 @@ show(struct supervisor *s)
 {
 	const struct config *c = s->context.config;
 	size_t n_pools = 0, n_workers = 0;
-	s->view_pools = xrealloc(s->view_pools, (s->n_pools + 1) * sizeof *s->view_pools);
-	s->view_workers = xrealloc(s->view_workers, (s->n_workers + 1) * sizeof *s->view_workers);
+	s->view_pools = xrealloc(s->view_pools, (s->n_pools + 1) * sizeof(struct pool *));
+	s->view_workers = xrealloc(s->view_workers, (s->n_workers + 1) * sizeof(struct worker *));
 	for (size_t i = 0; i < c->n_databases; i++)
-		s->view_pools[n_pools++] = find_pool_entry(s, c->databases[i].name)->pool;
+		s->view_pools[n_pools++] = known_pool(s, c->databases[i].name)->pool;
 	for (size_t i = 0; i < s->n_pools; i++) {
 		if (config_database(c, pool_config(s->pools[i].pool)->name) == NULL)
 			s->view_pools[n_pools++] = s->pools[i].pool;
@@ -315,7 +323,7 @@ goes_on(const struct supervisor *s, const struct worker_entry *w, const struct c
 {
 	const struct queue_config *queue = config_queue(to, name_of(w));
 	return queue != NULL && config_compare_redis(&from->redis, &to->redis, NULL) < CHANGE_ANEW &&
-	    config_compare_queue(worker_config(w->worker), queue, NULL) < CHANGE_ANEW && find_pool_entry(s, queue->database)->held == NULL;
+	    config_compare_queue(worker_config(w->worker), queue, NULL) < CHANGE_ANEW && known_pool(s, queue->database)->held == NULL;
 }
 
 /* Will the list be drained by the same ledger? */
