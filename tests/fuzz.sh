@@ -19,7 +19,8 @@ packages="$packages $fuzz_packages"
 # The longest input of each target, in bytes: longer ones bring nothing new, only fewer runs a second.
 declare -A longest=([ini]=1500 [redis]=600 [http]=600 [ledger]=160 [message]=600)
 all_targets=(ini redis http ledger message)
-common=(-rss_limit_mb=1024 -malloc_limit_mb=256 -timeout=20 -use_value_profile=0 -print_final_stats=1 -verbosity=1)
+# What runs long is chosen less often.
+common=(-rss_limit_mb=1024 -malloc_limit_mb=256 -timeout=20 -use_value_profile=0 -entropic_scale_per_exec_time=1 -print_final_stats=1 -verbosity=1)
 # Comparisons are not traced: that takes half of the time and more, and the dictionaries and seeds bring the words along.
 instrument='-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-coverage=trace-cmp -fno-sanitize-recover=all'
 
