@@ -34,17 +34,6 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
-# step WHAT LOG COMMAND...: shows the end of the log if the command fails.
-step() {
-	local what=$1 log=$scratch/$2
-	shift 2
-	echo "== $what"
-	run_child "$@" >"$log" 2>&1 && return 0
-	tail -n 60 "$log"
-	echo "== FAILED: $what"
-	exit 1
-}
-
 build() {
 	cd "$scratch/sluice" && DEB_BUILD_OPTIONS="parallel=$(nproc)" dpkg-buildpackage -us -uc -b
 }
@@ -58,10 +47,8 @@ look() {
 try_package() {
 	local suite
 	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-	# autopkgtest takes its lists of packages; the servers that it installs shall not start by themselves
-	as_root mmdebstrap --variant=apt --include=apt-utils --skip=cleanup/apt/lists \
-		--customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
-		"$suite" "$scratch/tree" ${mirror:+"$mirror"} || return 1
+	# autopkgtest takes its lists of packages
+	make_debian "$suite" "$scratch/tree" "$mirror" --include=apt-utils || return 1
 	as_root unshare --mount --pid --fork --kill-child sh -c '
 		mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && shift &&
 		exec autopkgtest --no-built-binaries --timeout-factor=3 "$@"' sh "$scratch/tree" \
@@ -71,10 +58,10 @@ try_package() {
 make_scratch
 install_packages || exit 1
 copy_tree "$scratch/sluice" || exit 1
-step 'building the package' build.log build
-step 'lintian' lintian.log look
+must 'building the package' build.log build
+must 'lintian' lintian.log look
 cat "$scratch/lintian.log"
-[ -z "$trial" ] || step 'installing and trying it' trial.log try_package
+[ -z "$trial" ] || must 'installing and trying it' trial.log try_package
 [ -z "$trial" ] || sed -n '/ summary$/,/^autopkgtest.*resetting/p' "$scratch/trial.log"
 if [ -n "$output" ]; then
 	mkdir -p "$output" && cp "$scratch"/sluice*.deb "$scratch"/sluice_*.changes "$scratch"/sluice_*.buildinfo "$output" || exit 1

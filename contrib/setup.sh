@@ -5,6 +5,8 @@
 #   install_packages                 installs what is missing, as root or by sudo; nothing happens when all is there
 #   make_scratch                     sets $scratch to a directory that is removed when the script ends, by Ctrl-C too
 #   run_child COMMAND...             runs it; a signal ends it and all its children before the script cleans up. No reading from the terminal
+#   must WHAT LOG COMMAND...         runs it as a step without which there is no going on; if it fails, shows the end of $scratch/LOG and exits
+#   make_debian SUITE DIRECTORY MIRROR ARGUMENT...   a Debian tree there, as mmdebstrap makes it, in which no server starts by itself. MIRROR may be ''
 #   copy_tree DIRECTORY              copies the source tree there
 #   copy_source                      copies it to $scratch/source and makes its configure script there
 #   build_in DIRECTORY TARGETS ARGUMENT...   configures the copy there with these arguments and makes the targets; the log is DIRECTORY.log
@@ -121,6 +123,24 @@ make_scratch() {
 	trap end_scratch EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
+}
+
+must() {
+	local what=$1 log=$scratch/$2
+	shift 2
+	echo "== $what"
+	run_child "$@" >"$log" 2>&1 && return 0
+	tail -n 60 "$log"
+	echo "== FAILED: $what"
+	exit 1
+}
+
+make_debian() {
+	local suite=$1 directory=$2 mirror=$3
+	shift 3
+	as_root mmdebstrap --variant=apt --skip=cleanup/apt/lists \
+		--customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
+		"$@" "$suite" "$directory" ${mirror:+"$mirror"}
 }
 
 # Files that git knows or would take; all files where this is no checkout (a release, or no git).

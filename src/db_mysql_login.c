@@ -77,10 +77,12 @@ free_job(struct job *job)
 static void
 set_options(MYSQL *mysql, const struct database_config *config, bool path)
 {
+	unsigned limit = config->server_connect_timeout;
 	my_bool yes = 1;
 	unsigned off = 0, protocol = MYSQL_PROTOCOL_TCP;
 	size_t packet_max = MYSQL_ANSWER_PACKET_MAX;
 	mysql_options(mysql, MYSQL_OPT_NONBLOCK, NULL);
+	mysql_options(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &limit); /* else a handshake in which limit_calls() ended a call would wait on for ever */
 	mysql_options(mysql, MYSQL_OPT_LOCAL_INFILE, &off); /* a server may not ask for our files */
 	mysql_options(mysql, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_max);
 	mysql_options(mysql, MYSQL_SET_CHARSET_NAME, "utf8mb4");

@@ -26,13 +26,6 @@ while [ $# -gt 0 ]; do
 done
 [ ${#arguments[@]} -gt 0 ] || arguments=(--no-browser)
 
-# The packages that tests/run.sh wants are there at once, without their servers being started; it looks for more by itself.
-make_tree() {
-	as_root mmdebstrap --variant=apt --include=ca-certificates,procps --skip=cleanup/apt/lists \
-		--customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
-		trixie "$scratch/tree" ${mirror:+"$mirror"} >"$scratch/tree.log" 2>&1
-}
-
 # In a mount and process namespace of its own, so that nothing stays mounted or running.
 test_in_tree() {
 	as_root unshare --mount --pid --fork --kill-child sh -c '
@@ -43,9 +36,6 @@ test_in_tree() {
 packages='mmdebstrap'
 make_scratch
 install_packages || exit 1
-echo '== making the tree'
-if ! run_child make_tree || ! copy_tree "$scratch/tree/sluice"; then
-	tail -n 40 "$scratch/tree.log"
-	exit 1
-fi
+must 'making the tree' tree.log make_debian trixie "$scratch/tree" "$mirror" --include=ca-certificates,procps
+copy_tree "$scratch/tree/sluice" || exit 1
 run_child test_in_tree "${arguments[@]}"

@@ -30,16 +30,6 @@ while [ $# -gt 0 ]; do
 	shift
 done
 
-# step WHAT COMMAND...: shows the end of the log if the command fails.
-step() {
-	echo "== $1"
-	shift
-	run_child "$@" >"$scratch/log" 2>&1 && return 0
-	tail -n 60 "$scratch/log"
-	echo '== FAILED'
-	exit 1
-}
-
 in_store() {
 	buildah --root "$scratch/store" --runroot "$scratch/run" --storage-driver vfs "$@"
 }
@@ -72,9 +62,9 @@ make_scratch
 install_packages || exit 1
 mkdir -p "$scratch/bin" "$scratch/servers" && chmod 755 "$scratch/servers"
 copy_tree "$scratch/source" || exit 1
-step 'a Debian to build on' make_base
-step 'building the image' build_image
+must 'a Debian to build on' log make_base
+must 'building the image' log build_image
 export -f take_order in_store
 export scratch
-step 'an order through it' unshare --mount bash -c take_order
+must 'an order through it' log unshare --mount bash -c take_order
 cat "$scratch/log"

@@ -13,12 +13,14 @@ WAIT_SECONDS = 60
 
 class Hostile:
     """Listens on a loopback port; treat(peer, self) deals with each connection in a thread of its own, and its end closes it. `heard` is all that
-    clients said. A context manager."""
+    clients said, `present` how many of them are connected. A context manager."""
 
     def __init__(self, treat):
         self.treat = treat
         self.heard = bytearray()
         self.visits = 0
+        self.present = 0
+        self._count = threading.Lock()
         self.ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -40,10 +42,16 @@ class Hostile:
                 self.visits += 1
                 threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
+    def _enter(self, clients):
+        with self._count:
+            self.present += clients
+
     def _serve(self, peer):
+        self._enter(1)
         with contextlib.suppress(OSError), peer:
             peer.settimeout(WAIT_SECONDS)
             self.treat(peer, self)
+        self._enter(-1)
 
     def hear(self, peer):
         """What the client says next; ConnectionError when it has gone."""

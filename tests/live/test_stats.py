@@ -9,6 +9,7 @@ import signal
 import subprocess
 
 import pytest
+import redis
 
 from daemon import queue_config
 from orders import audit, bad_order, make_table, order, push
@@ -204,6 +205,46 @@ def test_verdict_of_the_database(db, redis_server, redis_client, sluice):
     db.kill()
     bound_by(daemon, "database", "no connection to database shop is open")
     assert any(event["level"] == "warning" and event["subject"] == "database shop" for event in stats(daemon)["events"])
+
+
+def test_verdict_of_what_passes(db, redis_server, redis_client, sluice):
+    """The disk is full, says a trigger; then Redis takes no writes."""
+    make_table(db)
+    db.execute("CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$"
+               if db.driver == "postgresql" else
+               "CREATE TRIGGER full_disk BEFORE INSERT ON orders FOR EACH ROW SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1021, MESSAGE_TEXT = 'no room'")
+    if db.driver == "postgresql":
+        db.execute("CREATE TRIGGER full_disk BEFORE INSERT ON orders FOR EACH ROW EXECUTE FUNCTION full_disk()")
+    daemon = sluice(queue_config(redis_server, db))
+    push(redis_client, "orders", range(10))
+    bound_by(daemon, "database", "no room")
+    bound_by(daemon, "database", "tried again until it works")
+    db.execute("DROP TRIGGER full_disk ON orders" if db.driver == "postgresql" else "DROP TRIGGER full_disk")
+    wait_settled(daemon, 10)
+    redis_client.config_set("min-replicas-to-write", 1)
+    try:
+        with pytest.raises(redis.exceptions.ResponseError):
+            redis_client.set("x", 1)
+        bound_by(daemon, "redis", "replicas", seconds=60)
+    finally:
+        redis_client.config_set("min-replicas-to-write", 0)
+
+
+def test_verdict_of_a_queue_that_keeps_up(pg, clean, redis_server, redis_client, sluice):
+    make_table(pg)
+    pg.execute("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END $$")
+    pg.execute("CREATE TRIGGER slow AFTER INSERT ON orders EXECUTE FUNCTION slow()")
+    daemon = sluice(queue_config(redis_server, pg, pool_size=4))
+    pushed = 0
+
+    def keeps_up():
+        nonlocal pushed
+        push(redis_client, "orders", range(pushed, pushed + 10))
+        pushed += 10
+        state = queue(daemon)
+        return state["bound_by"] == "idle" and "keeps up" in state["advice"]
+
+    wait_until(keeps_up, 60, "a queue in which something always waits, and not for long")
 
 
 def test_verdict_of_a_small_pool(pg, clean, redis_server, redis_client, sluice):
