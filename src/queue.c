@@ -555,8 +555,8 @@ void
 queue_look(const struct queue *q, struct queue_view *v)
 {
 	const char *reason = q->ending == HANDS_OVER && q->waits_for[0] != '\0' ? q->waits_for : q->reason;
-	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .by_redis = q->refused_by_redis != NULL, .reason = reason, .settled = q->settled,
-		.backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
+	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .by_redis = q->refused_by_redis != NULL,
+		.reason = reason, .settled = q->settled, .backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
 		v->inflight += w->count;

@@ -332,8 +332,8 @@ warn_of_another_ledger(struct queue *q, uint64_t found)
 static void
 control_ended(struct queue *q, struct task *t)
 {
-	static const char *const doing[] = { [TASK_PREPARE] = "read the table or make its ledger rows", [TASK_RAISE] = "write the epoch", [TASK_RECALL] = "read the ledger",
-		[TASK_CUT] = "cut dead history out of the ledger" };
+	static const char *const doing[] = { [TASK_PREPARE] = "read the table or make its ledger rows", [TASK_RAISE] = "write the epoch",
+		[TASK_RECALL] = "read the ledger", [TASK_CUT] = "cut dead history out of the ledger" };
 	if (t->outcome == TASK_FENCED) {
 		queue_fenced(q);
 		return;
