@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <errmsg.h>
+#include <limits.h>
 #include <mysql.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -32,8 +33,7 @@ static const struct db_code codes[] = {
 	{ NULL, DB_UNKNOWN },
 };
 
-/* Which of the library's calls is under way. SENT: none, but an answer must come; the call that sends must not begin to read it, or it would be read
- * without a look at how much it is. */
+/* Which of the library's calls is under way. SENT: none, but an answer must come; called before it does, the library gives up over TLS. */
 enum step { STEP_NONE, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE };
 
 struct db_conn {
@@ -266,26 +266,68 @@ statement_done(struct db_conn *conn)
 	mysql_free_result(stored);
 }
 
+/* -- the library's calls */
+
+/* The connection for which the library is called now. There are no calls but in the loop and, without a connection, in the threads that log in. */
+static _Thread_local struct db_conn *calling;
+
+/* MariaDB Connector/C calls this after each piece that it reads or writes. The function that asks for it is exported and not declared; its own plugin
+ * "trace" is built on it. */
+typedef void transfer_fn(int writes, MYSQL *mysql, const unsigned char *bytes, size_t n);
+int ma_pvio_register_callback(my_bool registers, transfer_fn *callback);
+
 static void
-sent(struct db_conn *conn)
+on_transfer(int writes, MYSQL *mysql, const unsigned char *bytes, size_t n)
 {
-	ASSERT(conn->step == STEP_SEND && conn->waiting == 0);
-	conn->step = STEP_SENT;
-	watch(conn, MYSQL_WAIT_READ);
+	(void)bytes;
+	if (writes || calling == NULL || n == 0 || n > SSIZE_MAX)
+		return;
+	ASSERT(mysql == calling->mysql);
+	intake_took(&calling->intake, (int)mysql_get_socket(mysql), n);
 }
 
-/* The library's call has returned or waits: conn->waiting. */
+/* Begins the step; a statement to STEP_SEND. Whether the call has returned: conn->waiting. */
+static void
+call_start(struct db_conn *conn, enum step step, const char *sql, size_t len)
+{
+	ASSERT(calling == NULL && conn->waiting == 0);
+	calling = conn;
+	conn->step = step;
+	if (step == STEP_SEND)
+		conn->waiting = mysql_send_query_start(&conn->send_failed, conn->mysql, sql, len);
+	else if (step == STEP_READ)
+		conn->waiting = mysql_read_query_result_start(&conn->read_failed, conn->mysql);
+	else
+		conn->waiting = mysql_store_result_start(&conn->stored, conn->mysql);
+	calling = NULL;
+}
+
+/* Goes on with the call that waits. */
+static void
+call_cont(struct db_conn *conn, int ready)
+{
+	ASSERT(calling == NULL && conn->waiting != 0 && conn->step != STEP_SENT);
+	calling = conn;
+	if (conn->step == STEP_SEND)
+		conn->waiting = mysql_send_query_cont(&conn->send_failed, conn->mysql, ready);
+	else if (conn->step == STEP_READ)
+		conn->waiting = mysql_read_query_result_cont(&conn->read_failed, conn->mysql, ready);
+	else
+		conn->waiting = mysql_store_result_cont(&conn->stored, conn->mysql, ready);
+	calling = NULL;
+}
+
+/* The call has returned or waits. */
 static void
 advance(struct db_conn *conn)
 {
 	if (conn->waiting == 0 && conn->step == STEP_SEND && conn->send_failed == 0) {
-		sent(conn);
+		conn->step = STEP_SENT;
+		watch(conn, MYSQL_WAIT_READ);
 		return;
 	}
-	if (conn->waiting == 0 && conn->step == STEP_READ && !conn->read_failed) {
-		conn->step = STEP_STORE;
-		conn->waiting = mysql_store_result_start(&conn->stored, conn->mysql);
-	}
+	if (conn->waiting == 0 && conn->step == STEP_READ && !conn->read_failed)
+		call_start(conn, STEP_STORE, NULL, 0);
 	if (conn->waiting != 0) {
 		watch(conn, conn->waiting);
 		return;
@@ -293,19 +335,6 @@ advance(struct db_conn *conn)
 	ASSERT(conn->step != STEP_NONE);
 	conn->step = STEP_NONE;
 	statement_done(conn);
-}
-
-/* Goes on with the call that waits. */
-static void
-resume(struct db_conn *conn, int ready)
-{
-	ASSERT(conn->waiting != 0 && conn->step != STEP_SENT);
-	if (conn->step == STEP_SEND)
-		conn->waiting = mysql_send_query_cont(&conn->send_failed, conn->mysql, ready);
-	else if (conn->step == STEP_READ)
-		conn->waiting = mysql_read_query_result_cont(&conn->read_failed, conn->mysql, ready);
-	else
-		conn->waiting = mysql_store_result_cont(&conn->stored, conn->mysql, ready);
 }
 
 static void
@@ -318,20 +347,15 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		tell_failure(conn, db_error_make(DB_RECONNECT, "", "the server closed the idle connection", NULL));
 		return;
 	}
-	/* The answer to a statement that reads nothing comes as one small piece; of whatever comes as more, the library reads on while there is
-	 * something. */
-	bool careful = conn->intake.taken > 0;
-	if ((what & EV_READ) && !intake_look(&conn->intake, (int)mysql_get_socket(conn->mysql), careful)) {
+	if (intake_is_flooded(&conn->intake)) {
 		tell_failure(conn, db_error_flood(conn->intake.max));
 		return;
 	}
-	if (conn->step == STEP_SENT) {
-		conn->step = STEP_READ;
-		conn->waiting = mysql_read_query_result_start(&conn->read_failed, conn->mysql);
-	} else {
-		resume(conn, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
+	if (conn->step == STEP_SENT)
+		call_start(conn, STEP_READ, NULL, 0);
+	else
+		call_cont(conn, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
 		    (what & EV_TIMEOUT ? MYSQL_WAIT_TIMEOUT : 0));
-	}
 	advance(conn);
 }
 
@@ -350,19 +374,6 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 		    db_error_make(DB_RECONNECT, "", conn->opened ? "no answer in time" : "could not connect and log in in time", NULL));
 }
 
-/* After a _start call: its end, if it came at once, is told one loop later. */
-static void
-started(struct db_conn *conn, enum step step)
-{
-	conn->step = step;
-	if (step == STEP_SEND && conn->waiting == 0 && conn->send_failed == 0)
-		sent(conn);
-	else if (conn->waiting != 0)
-		watch(conn, conn->waiting);
-	else
-		do_later(conn, advance);
-}
-
 static void
 start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
 {
@@ -375,8 +386,11 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
 	conn->answer_max = 0;
 	conn->read_failed = 0;
-	conn->waiting = mysql_send_query_start(&conn->send_failed, conn->mysql, sql, len);
-	started(conn, STEP_SEND);
+	call_start(conn, STEP_SEND, sql, len);
+	if (conn->waiting == 0 && conn->send_failed != 0)
+		do_later(conn, advance); /* nobody is told anything before start() returns */
+	else
+		advance(conn);
 }
 
 /* What every session is, whatever the server's defaults are. MariaDB alone reads what stands in M!. */
@@ -492,7 +506,7 @@ drop(struct db_conn *conn)
 	if (conn->step != STEP_NONE)
 		(void)shutdown((int)mysql_get_socket(conn->mysql), SHUT_RDWR);
 	while (conn->waiting != 0)
-		resume(conn, MYSQL_WAIT_TIMEOUT);
+		call_cont(conn, MYSQL_WAIT_TIMEOUT);
 	conn->step = STEP_NONE;
 	mysql_free_result(conn->stored);
 	conn->stored = NULL;
@@ -520,7 +534,13 @@ connect_host(struct db_conn *conn)
 static struct db_conn *
 mysql_conn_open(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s, const struct db_events *events, void *arg)
 {
+	static bool registered;
 	ASSERT(config->host != NULL && config->driver == DRIVER_MYSQL);
+	if (!registered) {
+		int rc = ma_pvio_register_callback(1, on_transfer);
+		ASSERT(rc == 0);
+		registered = true;
+	}
 	struct db_conn *conn = xcalloc(1, sizeof *conn);
 	conn->base = base;
 	conn->config = config;

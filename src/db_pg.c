@@ -465,7 +465,9 @@ on_io(evutil_socket_t fd, short what, void *arg)
 	ASSERT(!conn->failed && conn->pg != NULL);
 	/* Most answers come as a whole. Of a message that does not, libpq reads up to its announced length in one call. */
 	bool careful = conn->partial || !conn->connected || conn->answer == NULL;
-	if ((what & EV_READ) && !intake_look(&conn->intake, PQsocket(conn->pg), careful)) {
+	if (what & EV_READ)
+		intake_look(&conn->intake, PQsocket(conn->pg), careful);
+	if (intake_is_flooded(&conn->intake)) {
 		conn->error = db_error_flood(conn->intake.max);
 		tell_failure(conn);
 		return;

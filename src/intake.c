@@ -54,7 +54,7 @@ on_read(struct bufferevent *link, void *arg)
 	struct evbuffer *from = bufferevent_get_input(link), *to = bufferevent_get_output(link == in->server ? in->library : in->server);
 	if (link == in->server)
 		in->taken += evbuffer_get_length(from);
-	if (in->taken > in->max) {
+	if (intake_is_flooded(in)) {
 		hang_up(in);
 		return;
 	}
@@ -178,7 +178,7 @@ intake_begin(struct intake *in, size_t max)
 		take_away(in);
 }
 
-bool
+void
 intake_look(struct intake *in, int fd, bool careful)
 {
 	if (in->server != NULL && (fd != in->fd || inode_of(fd) != in->pair))
@@ -188,7 +188,22 @@ intake_look(struct intake *in, int fd, bool careful)
 		if ((waiting < MUCH_BYTES && !careful) || !put_relay(in, fd))
 			in->taken += waiting;
 	}
-	return in->taken <= in->max;
+}
+
+void
+intake_took(struct intake *in, int fd, size_t n)
+{
+	if (in->server != NULL)
+		return; /* the relay counts */
+	in->taken += n;
+	if (in->taken >= MUCH_BYTES && !put_relay(in, fd))
+		(void)shutdown(fd, SHUT_RDWR); /* better no connection than one that may read without end */
+}
+
+bool
+intake_is_flooded(const struct intake *in)
+{
+	return in->taken > in->max;
 }
 
 void

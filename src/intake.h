@@ -1,7 +1,7 @@
 /* What a connection takes in from its database server: counted, and in pieces.
  *
  * A client library reads for as long as there is something to read, and keeps it all: a server that sends without end would hold up the loop and fill
- * the memory. So before the library reads we look how much waits. If it is much, or may become much, a relay is put between server and library for
+ * the memory. So we look how much it reads, or is about to read. If that is much, or may become much, a relay is put between server and library for
  * the rest of that answer; the library then finds one piece at a time, and what is left waits in the kernel.
  *
  *   server <-----------------------------> library   little waits
@@ -38,9 +38,13 @@ struct intake {
 void intake_init(struct intake *intake, struct event_base *base, struct event *io, size_t max);
 /* The next answer, at most `max` bytes; takes away a relay that has nothing left to pass on. */
 void intake_begin(struct intake *intake, size_t max);
-/* To be asked before the library reads from `fd`, its descriptor. `careful`: puts the relay there even if little waits, because more may come while
- * the library reads, and it would read that, too. False: more than `max` came, the connection is of no use. */
-bool intake_look(struct intake *intake, int fd, bool careful) MUST_CHECK;
+/* For a library that cannot tell us what it reads, before it reads from `fd`, its descriptor. `careful`: puts the relay there even if little waits,
+ * because more may come while the library reads, and it would read that, too. */
+void intake_look(struct intake *intake, int fd, bool careful);
+/* For a library that can, whenever it has read n bytes from `fd`, and before it reads on. */
+void intake_took(struct intake *intake, int fd, size_t n);
+/* Did more than `max` come? Then the connection is of no use. */
+bool intake_is_flooded(const struct intake *intake);
 /* Before the library says goodbye and closes its descriptor: frees what is inside. */
 void intake_end(struct intake *intake);
 

@@ -111,15 +111,18 @@ class Sluice:
         return self
 
     def end(self):
-        """Ends it in whatever state it is; whether it ended well."""
-        if not self.running():
-            return self.process is None or self.process.returncode == 0
-        self.signal(signal.SIGCONT)
-        try:
-            return self.stop() == 0
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return False
+        """Ends it in whatever state it is; None if it ended well, else how it did."""
+        if self.process is None:
+            return None
+        if self.running():
+            self.signal(signal.SIGCONT)
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.kill()
+                return "did not stop in time and was killed"
+        code = self.process.returncode
+        return f"exit code {code}" if code else None
 
     def command(self, *words, text_input=None):
         """Runs another command of the program with the same file: its CompletedProcess, output as text."""

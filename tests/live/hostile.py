@@ -1,29 +1,33 @@
 """Servers that mean harm: what they send is no Redis, PostgreSQL or MariaDB that anybody would run, and the daemon has to live with it."""
 
 import contextlib
+import fcntl
 import socket
 import struct
+import termios
 import threading
 
 PIECE = 64 * 1024
 PAUSE_SECONDS = 0.002  # between the pieces of a flood: some ten megabytes a second, so that the tests leave a machine something to do
 GREAT_PAUSE_SECONDS = 0.01  # where each byte costs more to read than to send
 WAIT_SECONDS = 60
+AHEAD = 32 << 20  # bytes
+SO_SNDBUFFORCE = 32  # Linux; Python has no name for it
 
 
 class Hostile:
-    """Listens on a loopback port; treat(peer, self) deals with each connection in a thread of its own, and its end closes it. `heard` is all that
-    clients said, `present` how many of them are connected. A context manager."""
+    """Listens on a loopback port, or at a path; treat(peer, self) deals with each connection in a thread of its own, and its end closes it. `heard` is
+    all that clients said, `present` how many of them are connected. A context manager."""
 
-    def __init__(self, treat):
+    def __init__(self, treat, path=None):
         self.treat = treat
         self.heard = bytearray()
         self.visits = 0
         self.present = 0
         self._count = threading.Lock()
         self.ended = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        self._listener = socket.create_server(path or ("127.0.0.1", 0), family=socket.AF_UNIX if path else socket.AF_INET)
+        self.port = None if path else self._listener.getsockname()[1]
 
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
@@ -269,6 +273,23 @@ def my_floods():
         "rows of nothing": (MY_GREETING, MY_OK, columns, my_packets(b"\xfb", 4)),
         "columns": (MY_GREETING, MY_OK, my_packet(b"\xfc\0\x10", 1), my_packets(column, 2)),
     }
+
+
+def my_waits_for_the_reader(peer, server):
+    """Answers the first query with rows that are little to look at; more of them, without end, come as soon as the client has read those. At a path, as
+    root: with room to be always ahead of the client."""
+    greeting, at_login, columns, rows = my_floods()["rows of nothing"]
+    many = rows * (AHEAD // len(rows))
+    with contextlib.suppress(PermissionError):
+        peer.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 2 * AHEAD)
+    peer.sendall(greeting)
+    server.hear(peer)
+    peer.sendall(at_login)
+    server.hear(peer)
+    peer.sendall(columns + rows * 10)
+    while fcntl.ioctl(peer, termios.TIOCOUTQ, bytes(4)) != bytes(4):
+        pass
+    server.flood(peer, many, 0)
 
 
 def my_endless_packet(peer, server):

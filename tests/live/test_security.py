@@ -587,6 +587,34 @@ def test_floods_of_databases_are_cut_short(pg, redis_server, redis_client, sluic
     assert all(redis_client.llen(f"flood{number}") == 1 for number in range(len(treats)))
 
 
+def test_flood_begins_while_the_library_reads(pg, redis_server, redis_client, sluice, release, directory):
+    """What waits before the library reads says nothing about what comes meanwhile. A good queue beside it goes on, and nothing is kept without bound."""
+    make_table(pg)
+    path = os.path.join(directory, "evil")
+    with hostile.Hostile(hostile.my_waits_for_the_reader, path) as server:
+        config = queue_config(redis_server, pg, pool_size=2)
+        config["database evil"] = {"driver": "mysql", "host": path, "dbname": "x", "user": "x", "pool_size": 1, "query_timeout": 3600}
+        config["queue evil"] = {"source": "list:evil", "database": "evil", "table": "t"}
+        redis_client.lpush("evil", order(1))
+        daemon = sluice(config, program=release.path("src/sluice"), start=False).start(wait=False)
+        wait_until(lambda: os.path.exists(daemon.config["stats"]["admin_socket"]), 20, "the start")
+        pushed = []
+
+        def went_on():
+            """Orders are stored and pages answered; has the server been cut short three times?"""
+            begin = time.monotonic()
+            pushed.extend(push(redis_client, "orders", range(len(pushed), len(pushed) + 100)))
+            wait_drained(redis_client)
+            assert daemon.get("/healthz") == (200, "alive\n")
+            assert time.monotonic() - begin < 10
+            assert daemon.peak_memory() < 300 * MEGABYTE
+            return server.visits > 3
+
+        wait_until(went_on, 60, "three floods")
+        assert "database evil: the server sends more than anybody asked for" in daemon.log
+    assert audit(redis_client, pg, pushed) == (len(pushed), 0)
+
+
 def test_hostile_database_gets_no_file(redis_server, redis_client, sluice, release, directory):
     """MySQL's protocol lets a server ask the client for any file."""
     path = write_secret(directory, "private", MARKER)

@@ -13,6 +13,8 @@ from orders import audit, make_table, order, push
 from servers import wait_until
 
 DRAIN_SECONDS = 60
+RECORD_SECONDS = 0.05
+RECORDS = {b"\x14", b"\x15", b"\x16", b"\x17"}  # the first bytes of TLS's
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ class Relay:
 
     def __call__(self, peer, server):
         with socket.create_connection(("127.0.0.1", self.port)) as real:
-            threading.Thread(target=self._pass_on, args=(peer, real), daemon=True).start()
+            threading.Thread(target=self.pass_on, args=(peer, real), daemon=True).start()
             while said := real.recv(hostile.PIECE):
                 if self.halve.is_set():
                     peer.sendall(said[:3])
@@ -86,11 +88,50 @@ class Relay:
                 peer.sendall(said)
 
     @staticmethod
-    def _pass_on(peer, real):
+    def pass_on(peer, real):
         with contextlib.suppress(OSError):
             while said := peer.recv(hostile.PIECE):
                 real.sendall(said)
             real.shutdown(socket.SHUT_RDWR)
+
+
+def one_record_at_a_time(port, sizes):
+    """Before a server's port: what the server says over TLS comes record by record, each after a pause. What comes before TLS is passed as it is. The
+    records' sizes are added to `sizes`."""
+    def treat(peer, server):
+        with socket.create_connection(("127.0.0.1", port)) as real, real.makefile("rb") as said:
+            threading.Thread(target=Relay.pass_on, args=(peer, real), daemon=True).start()
+            while head := said.read(1):
+                if head in RECORDS:
+                    head += said.read(4)
+                    sizes.append(struct.unpack("!H", head[3:])[0])
+                    peer.sendall(head + said.read(sizes[-1]))
+                    server.ended.wait(RECORD_SECONDS)
+                elif head == b"S":  # PostgreSQL agrees to TLS
+                    peer.sendall(head)
+                else:  # MariaDB's greeting
+                    head += said.read(3)
+                    peer.sendall(head + said.read(head[0] + (head[1] << 8)))
+    return treat
+
+
+def test_answers_in_many_records(tls_shop, redis_server, redis_client, sluice):
+    """What the server says of a table of so many columns is many records; between two of them there is nothing to read."""
+    names = [f"a_column_with_a_name_that_is_as_long_as_names_may_be_{n:04}" for n in range(600)]
+    tls_shop.server.user_execute("DROP TABLE orders")
+    tls_shop.server.user_execute(f"CREATE TABLE orders (id bigint NOT NULL, {', '.join(f'{name} int' for name in names)})")
+    sizes = []
+    with hostile.Hostile(one_record_at_a_time(tls_shop.port, sizes)) as server:
+        config = queue_config(redis_server, tls_shop.server, pool_size=1)
+        config["database shop"] = {**tls_shop.section(pool_size=1), "port": server.port}
+        daemon = sluice(config)
+        pushed = push(redis_client, "orders", range(1000))
+        drain(redis_client, "orders")
+        assert "trying again" not in daemon.log
+        assert any(size > 8000 and following > 1000 for size, following in zip(sizes, sizes[1:])), sizes
+        assert tls_shop.server.query("SELECT count(*) FROM orders") == [(1000,)]
+        assert len(pushed) == 1000
+        daemon.stop()
 
 
 def test_silence_amid_a_record(tls_shop, request, redis_server, redis_client, sluice):
