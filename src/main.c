@@ -92,6 +92,27 @@ wants_help(int argc, char **argv)
 	return help;
 }
 
+/* Takes `-c FILE` out of a command's arguments, where people write it as well: the file, else NULL. */
+static const char *
+take_file(int *argc, char **argv)
+{
+	static const char option[] = "--config";
+	const char *file = NULL;
+	int n = 1;
+	for (int i = 1; i < *argc; i++) {
+		bool named = strcmp(argv[i], "-c") == 0 || strcmp(argv[i], option) == 0;
+		if (named && i + 1 < *argc)
+			file = argv[++i];
+		else if (strncmp(argv[i], option, strlen(option)) == 0 && argv[i][strlen(option)] == '=')
+			file = argv[i] + strlen(option) + 1;
+		else
+			argv[n++] = argv[i];
+	}
+	argv[n] = NULL;
+	*argc = n;
+	return file;
+}
+
 static int
 run_command(const char *file, int argc, char **argv)
 {
@@ -103,8 +124,9 @@ run_command(const char *file, int argc, char **argv)
 		printf("usage: sluice [-c FILE] %s%s\n%s", command->name, command->usage, command->help);
 		return EX_OK;
 	}
+	const char *named = take_file(&argc, argv);
 	struct buf errors = BUF_INIT;
-	struct config *config = config_read(file, &errors);
+	struct config *config = config_read(named == NULL ? file : named, &errors);
 	if (config == NULL) {
 		fputs(buf_cstr(&errors), stderr);
 		buf_free(&errors);

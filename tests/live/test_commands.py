@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 
 import pytest
@@ -35,6 +36,20 @@ def test_usage(db, redis_server, redis_client, sluice):
     daemon = sluice(queue_config(redis_server, db), start=False)
     assert daemon.command("no-such-command").returncode == EXIT_USAGE
     assert daemon.command("run", "--no-such-option").returncode == EXIT_USAGE
+
+
+def test_configuration_named_behind_the_command(db, redis_server, redis_client, sluice):
+    daemon = sluice(queue_config(redis_server, db), start=False)
+    path = daemon.config_path
+
+    def show_config(*words):
+        return subprocess.run([daemon.program, "show", *words], capture_output=True, text=True, timeout=20, check=False)
+
+    for words in (["config", "-c", path], ["--config", path, "config"], ["config", f"--config={path}"]):
+        done = show_config(*words)
+        assert done.returncode == 0 and "queue.orders.table = " in done.stdout, done
+    for words, code in ((["config", "-c"], EXIT_CONFIG), (["config", "-c", path, "--no-such-option"], EXIT_USAGE), (["config", "-c", "/no"], EXIT_CONFIG)):
+        assert show_config(*words).returncode == code
 
 
 def test_init(db, redis_server, redis_client, sluice):
