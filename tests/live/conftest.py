@@ -133,8 +133,8 @@ def sluice(build, directory):
 
     yield make
     ended = [(daemon, daemon.end()) for daemon in daemons]
-    for daemon, fault in ended:
+    for daemon, well in ended:
         print(f"--- log of {daemon.name}\n{daemon.log[-4000:] if os.path.exists(daemon.log_path) else ''}")
         if os.path.exists(daemon.log_path):
             assert not daemon.sanitizer_report(), daemon.sanitizer_report()
-        assert fault is None, f"{daemon.name}: {fault}"
+        assert well, f"{daemon.name}: {daemon.fault}"

@@ -49,6 +49,7 @@ class Sluice:
         self.config_path = os.path.join(directory, f"{name}.ini")
         self.log_path = os.path.join(directory, f"{name}.log")
         self.process = None
+        self.fault = None  # how it ended badly, after end()
         # two test runs on one machine must not meet in the lock of one instance name
         self.instance = self.config.setdefault("sluice", {}).setdefault("instance", f"{name}-{os.getpid()}")
         stats = self.config.setdefault("stats", {})
@@ -111,18 +112,21 @@ class Sluice:
         return self
 
     def end(self):
-        """Ends it in whatever state it is; None if it ended well, else how it did."""
+        """Ends it in whatever state it is; whether it ended well. How else is in `fault`."""
+        self.fault = None
         if self.process is None:
-            return None
+            return True
         if self.running():
             self.signal(signal.SIGCONT)
             try:
                 self.stop()
             except subprocess.TimeoutExpired:
                 self.kill()
-                return "did not stop in time and was killed"
-        code = self.process.returncode
-        return f"exit code {code}" if code else None
+                self.fault = "did not stop in time and was killed"
+                return False
+        if self.process.returncode:
+            self.fault = f"exit code {self.process.returncode}"
+        return self.fault is None
 
     def command(self, *words, text_input=None):
         """Runs another command of the program with the same file: its CompletedProcess, output as text."""
