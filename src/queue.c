@@ -198,7 +198,7 @@ ask_for_lease(struct queue *q)
 	q->asked_since = q->ending == HANDS_OVER;
 	q->asked_clean = clean;
 	q->lease_at = q->now + q->limits.lease_ms / 3;
-	q->ports->lease(q->world, q->view);
+	q->ports->lease(q->world, q->view, q->accepted);
 }
 
 /* What was only read is still in the list, and is let go; but not what stands before a window that was begun: that one can be settled only then. */
@@ -382,6 +382,30 @@ stand_by(struct queue *q, const struct lease_answer *a)
 	q->lease_at = q->now + earliest(a->ttl_ms + 10, STANDBY_MS);
 }
 
+/* What another ledger says is stored, ours does not know: the operator must choose, or a daemon that writes that one must end cleanly. */
+static void
+ask_to_accept(struct queue *q, const struct lease_answer *a)
+{
+	if (q->state != QUEUE_STANDBY)
+		queue_restart(q, 0); /* the list was empty */
+	q->lease_at = q->now + STANDBY_MS;
+	if (q->ending == HANDS_OVER)
+		return; /* our ledger has nothing to say */
+	q->doubted = a->epoch;
+	queue_set_block(q, BLOCK_HISTORY, "the last owner of the list wrote another ledger (%s) and did not end cleanly: what it has stored and not removed "
+	    "would be stored again. Start a daemon with its configuration, and change that by a reload; or choose: `sluice accept` goes on without that "
+	    "ledger, and some orders may be stored a second time", a->ledger);
+}
+
+/* What he was asked is settled, by him or without him. */
+static void
+end_doubt(struct queue *q)
+{
+	if (q->doubted != 0 && q->block == BLOCK_HISTORY)
+		queue_clear_block(q);
+	q->doubted = 0;
+}
+
 /* A queue that hands over hears who owned the list last. */
 static void
 hand_over(struct queue *q, const struct lease_answer *a)
@@ -404,9 +428,13 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 	q->leasing = false;
 	if (queue_redis_failed(q, a->class, a->why, "give the lease")) {
 		q->lease_at = now + q->limits.lease_ms / 3;
+	} else if (a->in_doubt) {
+		ask_to_accept(q, a);
 	} else if (!a->granted) {
+		end_doubt(q);
 		stand_by(q, a);
 	} else if (q->state == QUEUE_STANDBY) {
+		end_doubt(q);
 		q->reason[0] = '\0';
 		q->rewritten &= a->epoch == q->epoch; /* whoever owned the queue since then has found its own place */
 		q->epoch = q->leased_epoch = a->epoch;
@@ -428,6 +456,8 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 	ASSERT(q->state == QUEUE_OWN);
 	if (queue_redis_failed(q, a->class, a->why, "take the queue over")) {
 		queue_restart(q, queue_backoff(q, q->limits.backoff_ms, 3));
+	} else if (a->in_doubt) {
+		queue_restart(q, 0); /* asks for the lease once more, and hears why */
 	} else if (a->refused) {
 		queue_fenced(q);
 	} else {

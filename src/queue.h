@@ -46,7 +46,7 @@ enum queue_block {
 	BLOCK_RETRY,    /* a passing error: backoff */
 	BLOCK_SETUP,    /* table, rights, schema: an operator must act; tried again now and then */
 	BLOCK_DEAD_FULL, /* dead_letter_max is reached */
-	BLOCK_HISTORY,  /* Redis fell back further than the ledger remembers: an operator must choose */
+	BLOCK_HISTORY,  /* Redis fell back further than the ledger remembers, or another ledger may: an operator must choose */
 	BLOCK_OPERATOR, /* paused by hand */
 };
 
@@ -96,6 +96,15 @@ struct settle {
 	size_t n_samples;
 };
 
+/* What makes us the owner of the list. */
+struct claim {
+	uint64_t before;            /* the epoch that came with the lease: refused if another stands there */
+	uint64_t epoch;             /* ours */
+	uint64_t accepted;          /* see the port `lease` */
+	const char *new_generation; /* for when Redis has none, */
+	bool rewritten;             /* or the list made no sense */
+};
+
 enum settle_status { SETTLE_OK, SETTLE_FENCED, SETTLE_MOVED, SETTLE_GUARD, SETTLE_FULL };
 
 /* Answers of the Redis side. `class` other than REDIS_OK: the rest is undefined but `why`. */
@@ -106,13 +115,16 @@ struct lease_answer {
 	const char *holder;    /* who has it, if not we: "instance boot" */
 	uint64_t ttl_ms;       /* left to the holder */
 	uint64_t epoch;        /* in Redis; 0: the queue never had an owner */
-	bool elsewhere;        /* its last owner wrote another ledger than ours */
+	const char *ledger;    /* that its last owner wrote, in words; "": none */
+	bool elsewhere;        /* it is another than ours */
 	bool clean;            /* its last owner left nothing that was committed and not settled */
+	bool in_doubt;         /* nobody has it, nor do we get it: not clean, elsewhere, and orders wait */
 };
 struct own_answer {
 	enum redis_class class;
 	const char *why;
-	bool refused;           /* another epoch than `before` stands there, or the lease is not ours */
+	bool refused;           /* another epoch than claim.before stands there, or the lease is not ours */
+	bool in_doubt;          /* refused as the lease is */
 	const char *generation; /* at most QUEUE_GENERATION_MAX - 1 bytes */
 	bool fresh;             /* made by this call */
 	uint64_t settled, backlog;
@@ -136,9 +148,8 @@ struct settle_answer {
 /* What the queue asks the world to do. Every call that has an answer gets it later, by the function named, never from within the call, with the same
  * `view`. Answers of the Redis side may be left out when the link is lost, if queue_redis_down() is called then. */
 struct queue_ports {
-	void (*lease)(void *world, uint64_t view);                                                         /* queue_leased() */
-	/* if the epoch in Redis is `before` still */
-	void (*own)(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten); /* queue_owned() */
+	void (*lease)(void *world, uint64_t view, uint64_t accepted); /* queue_leased(); what the owner of the epoch `accepted` left may be stored again */
+	void (*own)(void *world, uint64_t view, const struct claim *claim);                                 /* queue_owned() */
 	void (*peek)(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t budget);           /* queue_peeked() */
 	void (*settle)(void *world, uint64_t view, const struct settle *settle);                            /* queue_settled() */
 	void (*wait)(void *world, uint64_t view);    /* queue_woken(): there is an item, or time is up; takes nothing */
@@ -189,8 +200,9 @@ bool queue_give(struct queue *q, uint64_t now, struct session *session) MUST_CHE
 void queue_pause(struct queue *q, uint64_t now);
 /* Ends any block, the operator's or another, and tries again at once. */
 void queue_resume(struct queue *q, uint64_t now);
-/* The operator's answer to BLOCK_HISTORY: what becomes of the orders that may have been stored already. False: nobody has asked. It holds until they
- * are dealt with, or Redis falls back once more. */
+/* The operator's answer to BLOCK_HISTORY: what becomes of the orders that may have been stored already. False: nobody has asked, or they cannot be
+ * skipped, because only another ledger knows which they are. It holds until they are dealt with, Redis falls back once more, or another daemon owns
+ * the list. */
 bool queue_choose(struct queue *q, uint64_t now, enum history_choice choice);
 /* Counts from now on: what was read keeps its size, a lower number of sessions is reached as they come back. The ledger must stay as it is. */
 void queue_set_limits(struct queue *q, uint64_t now, const struct queue_limits *limits);

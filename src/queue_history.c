@@ -80,8 +80,14 @@ queue_choose(struct queue *q, uint64_t now, enum history_choice choice)
 	ASSERT(choice != HISTORY_ASK);
 	if (q->block != BLOCK_HISTORY)
 		return false;
+	if (q->doubted != 0 && choice == HISTORY_SKIP)
+		return false;
 	queue_tell(q, LOG_LEVEL_WARNING, "the operator has chosen: what is in doubt is %s", choice == HISTORY_SKIP ? "skipped" : "stored");
-	q->choice = choice;
+	if (q->doubted != 0)
+		q->accepted = q->doubted;
+	else
+		q->choice = choice;
+	q->doubted = 0;
 	queue_clear_block(q);
 	q->lease_at = now;
 	queue_tick(q, now);

@@ -89,6 +89,8 @@ struct queue {
 	bool renewed;          /* this generation is there because of that */
 	bool elsewhere;        /* as in the lease's answer */
 	bool clean;            /* as there */
+	uint64_t doubted;      /* epoch of an owner whose ledger is not ours, and which the operator was asked about; 0: none */
+	uint64_t accepted;     /* epoch of the one that he has accepted; 0: none */
 	uint64_t settled;      /* position of the list's oldest item */
 
 	/* the ledger */

@@ -278,7 +278,8 @@ own(struct queue *q)
 	char generation[QUEUE_GENERATION_MAX];
 	new_generation(q, generation);
 	q->state = QUEUE_OWN;
-	q->ports->own(q->world, q->view, q->leased_epoch, q->epoch, generation, q->rewritten);
+	struct claim claim = { .before = q->leased_epoch, .epoch = q->epoch, .accepted = q->accepted, .new_generation = generation, .rewritten = q->rewritten };
+	q->ports->own(q->world, q->view, &claim);
 }
 
 /* The sentence of an error, for log and page. */
@@ -324,9 +325,9 @@ is_blocked_by_sql(const struct queue *q)
 static void
 warn_of_another_ledger(struct queue *q, uint64_t found)
 {
-	queue_tell(q, LOG_LEVEL_WARNING, "this is not the ledger that the last owner of the list wrote: its epoch is %llu, in Redis it is %llu. The queue was "
-	    "renamed or moved, or the database was restored. What that owner had stored and not yet removed from the list is stored again: rename or move a "
-	    "queue by a reload, or after a clean stop", (unsigned long long)found, (unsigned long long)q->epoch);
+	queue_tell(q, LOG_LEVEL_WARNING, "this is not the ledger that the last owner of the list wrote: its epoch is %llu, in Redis it is %llu. The database "
+	    "was restored, or it is another one of the same name. What that owner had stored elsewhere and not yet removed from the list is stored again",
+	    (unsigned long long)found, (unsigned long long)q->epoch);
 }
 
 static void
@@ -359,7 +360,7 @@ control_ended(struct queue *q, struct task *t)
 			own(q);
 		}
 	} else if (t->kind == TASK_RAISE) {
-		if (t->found < q->epoch && !q->clean)
+		if (t->found < q->epoch && !q->clean && !q->elsewhere)
 			warn_of_another_ledger(q, t->found);
 		q->epoch = t->epoch;
 		own(q);

@@ -234,6 +234,9 @@ text_at(const struct redis_value *reply, size_t i)
 	return reply->elements[i]->text;
 }
 
+/* What lease.lua and own.lua answer first; 0: no. */
+enum { GIVEN = 1, IN_DOUBT = 2 };
+
 static void
 lease_answer(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
 {
@@ -241,31 +244,34 @@ lease_answer(void *arg, enum redis_class class, const struct redis_value *reply,
 	struct source_lease result = { .class = class, .why = why };
 	(void)arena;
 	if (is_shape(reply, "isiiisisi", &result.class, &result.why)) {
-		result.granted = number_at(reply, 0) != 0;
+		result.granted = number_at(reply, 0) == GIVEN;
+		result.in_doubt = number_at(reply, 0) == IN_DOUBT;
 		result.holder = text_at(reply, 1);
 		result.ttl_ms = number_at(reply, 2);
 		result.epoch = number_at(reply, 3);
 		result.settled = number_at(reply, 4);
 		result.generation = text_at(reply, 5);
 		result.length = number_at(reply, 6);
-		const char *ledger = text_at(reply, 7);
-		result.elsewhere = ledger[0] != '\0' && strcmp(ledger, q.source->ledger) != 0;
+		result.ledger = text_at(reply, 7);
+		result.elsewhere = result.ledger[0] != '\0' && strcmp(result.ledger, q.source->ledger) != 0;
 		result.clean = number_at(reply, 8) != 0;
 	}
 	q.done.lease(q.arg, &result);
 }
 
 void
-source_list_lease(struct source_list *s, unsigned ttl_ms, source_lease_fn *done, void *arg)
+source_list_lease(struct source_list *s, unsigned ttl_ms, uint64_t accepted, source_lease_fn *done, void *arg)
 {
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.lease = done;
-	struct words w = eval_new(lease_lua, 3, 5);
+	struct words w = eval_new(lease_lua, 3, 7);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
 	add_text(&w, s->owner);
 	add_number(&w, ttl_ms);
+	add_text(&w, s->ledger);
+	add_number(&w, accepted);
 	eval_send(q, &w, lease_answer);
 }
 
@@ -286,7 +292,8 @@ own_answer(void *arg, enum redis_class class, const struct redis_value *reply, s
 	struct source_own result = { .class = class, .why = why };
 	(void)arena;
 	if (is_shape(reply, "iisiii", &result.class, &result.why)) {
-		result.refused = number_at(reply, 0) == 0;
+		result.refused = number_at(reply, 0) != GIVEN;
+		result.in_doubt = number_at(reply, 0) == IN_DOUBT;
 		result.epoch = number_at(reply, 1);
 		result.generation = text_at(reply, 2);
 		result.settled = number_at(reply, 3);
@@ -299,21 +306,22 @@ own_answer(void *arg, enum redis_class class, const struct redis_value *reply, s
 }
 
 void
-source_list_own(struct source_list *s, uint64_t before, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg)
+source_list_own(struct source_list *s, const struct source_claim *claim, source_own_fn *done, void *arg)
 {
-	ASSERT(epoch > before && new_generation[0] != '\0');
+	ASSERT(claim->epoch > claim->before && claim->new_generation[0] != '\0');
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.own = done;
-	struct words w = eval_new(own_lua, 3, 9);
+	struct words w = eval_new(own_lua, 3, 10);
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
 	add_text(&w, s->owner);
-	add_number(&w, before);
-	add_number(&w, epoch);
-	add_text(&w, new_generation);
-	add_text(&w, force ? "1" : "0");
+	add_number(&w, claim->before);
+	add_number(&w, claim->epoch);
+	add_text(&w, claim->new_generation);
+	add_text(&w, claim->force ? "1" : "0");
 	add_text(&w, s->ledger);
+	add_number(&w, claim->accepted);
 	eval_send(q, &w, own_answer);
 }
 

@@ -22,20 +22,31 @@ struct source_lease {
 	enum redis_class class;
 	const char *why;
 	bool granted;           /* it is ours for ttl_ms */
+	bool in_doubt;          /* nobody has it, and we do not get it: the last owner wrote another ledger, and may have left orders stored, but not removed */
 	const char *holder;     /* "instance boot" of who has it */
 	uint64_t ttl_ms;        /* left to the holder */
 	uint64_t epoch;         /* in Redis; 0: none */
 	uint64_t settled;       /* in Redis; 0: none */
 	const char *generation; /* in Redis; "": none */
 	uint64_t length;        /* items in the list */
+	const char *ledger;     /* of the last owner; "": none */
 	bool elsewhere;         /* the last owner wrote another ledger than ours */
 	bool clean;             /* the last owner left nothing that was committed and not settled */
+};
+
+struct source_claim {
+	uint64_t before;            /* the epoch that came with the lease */
+	uint64_t epoch;             /* ours, a higher one */
+	uint64_t accepted;          /* as for the lease */
+	const char *new_generation; /* for when Redis has none, */
+	bool force;                 /* or the list was rewritten: positions start anew */
 };
 
 struct source_own {
 	enum redis_class class;
 	const char *why;
-	bool refused;           /* a higher epoch stands there, or the lease is not ours any more */
+	bool refused;           /* another epoch than `before` stands there, or the lease is not ours any more */
+	bool in_doubt;          /* refused as the lease is */
 	uint64_t epoch;         /* in Redis */
 	const char *generation; /* that positions belong to; 1 to 32 letters and digits */
 	bool fresh;             /* it was made by this call: settled is 0 */
@@ -137,11 +148,11 @@ struct source_list *source_list_new(struct redis *commands, struct redis *waitin
 /* Frees; what is under way gets no answer. Nulls the caller's pointer. Safe inside a callback. */
 void source_list_free(struct source_list **source);
 
-/* Takes the lease, or renews it: if it is free, ours, or of an earlier boot of the same instance. */
-void source_list_lease(struct source_list *s, unsigned ttl_ms, source_lease_fn *done, void *arg);
-/* Becomes the owner of the positions from `epoch` on, if nobody has since `before`, the epoch that came with the lease. `new_generation` is used when Redis has none, or when `force` is set: the list was rewritten
- * and positions start anew. */
-void source_list_own(struct source_list *s, uint64_t before, uint64_t epoch, const char *new_generation, bool force, source_own_fn *done, void *arg);
+/* Takes the lease, or renews it: if it is free, ours, or of an earlier boot of the same instance. `accepted`: the epoch of an owner whose orders may be
+ * stored again, see in_doubt; 0: none. */
+void source_list_lease(struct source_list *s, unsigned ttl_ms, uint64_t accepted, source_lease_fn *done, void *arg);
+/* Becomes the owner of the positions from claim->epoch on, if nobody has since claim->before. The text is copied. */
+void source_list_own(struct source_list *s, const struct source_claim *claim, source_own_fn *done, void *arg);
 /* Reads up to `count` items from `offset` on. Takes nothing. Stops behind the item that passes `budget` bytes together (0: no bound), so that there
  * always is one if the list has one. */
 void source_list_peek(struct source_list *s, uint64_t offset, size_t count, size_t budget, source_peek_fn *done, void *arg);

@@ -54,7 +54,7 @@ stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 	const struct queue_view *q = &queue->queue;
 	if (!queue->worker.redis_up)
 		return "redis";
-	if (q->state == QUEUE_STANDBY)
+	if (q->state == QUEUE_STANDBY && q->block != BLOCK_HISTORY)
 		return "standby";
 	if (!pool_is_up(queue->pool))
 		return "database";
@@ -138,7 +138,7 @@ stats_severity(const struct stats *s, const struct stats_queue *q)
 	bool stuck = q->queue.block != BLOCK_NONE && q->queue.block != BLOCK_OPERATOR;
 	if (!q->worker.redis_up || q->queue.difference != 0 || stats_memory_ratio(s) >= MEMORY_FULL)
 		return "alarm";
-	if (q->queue.state == QUEUE_STANDBY)
+	if (q->queue.state == QUEUE_STANDBY && q->queue.block != BLOCK_HISTORY)
 		return "ok";
 	if (!pool_is_up(q->pool) || stuck || silent_session(q) != NULL)
 		return "alarm";
@@ -240,7 +240,7 @@ advise(const struct stats *s, const struct stats_queue *q, struct buf *out)
 		buf_addf(out, "%s", q->worker.redis_why[0] == '\0' ? "not connected to Redis yet" : q->worker.redis_why);
 	else if (strcmp(q->bound_by, "redis") == 0 && view->block == BLOCK_RETRY)
 		buf_addf(out, "%s; it is tried again until it works", view->reason);
-	else if (view->state == QUEUE_STANDBY)
+	else if (strcmp(q->bound_by, "standby") == 0)
 		buf_addf(out, "stands by: %s, and this daemon takes over when that one stops", view->reason[0] == '\0' ? "another daemon drains it" : view->reason);
 	else if (!pool_is_up(q->pool))
 		advise_down(q, out);

@@ -87,15 +87,16 @@ on_lease(void *arg, const struct source_lease *r)
 	struct worker *w = call_end(arg, r->class, &view);
 	if (w == NULL)
 		return;
-	struct lease_answer a = { r->class, r->why, r->granted, r->holder == NULL ? "" : r->holder, r->ttl_ms, r->epoch, r->elsewhere, r->clean };
+	struct lease_answer a = { .class = r->class, .why = r->why, .granted = r->granted, .holder = r->holder == NULL ? "" : r->holder, .ttl_ms = r->ttl_ms,
+		.epoch = r->epoch, .ledger = r->ledger == NULL ? "" : r->ledger, .elsewhere = r->elsewhere, .clean = r->clean, .in_doubt = r->in_doubt };
 	queue_leased(w->queue, clock_ms(), view, &a);
 }
 
 static void
-port_lease(void *world, uint64_t view)
+port_lease(void *world, uint64_t view, uint64_t accepted)
 {
 	struct worker *w = world;
-	source_list_lease(w->source, w->context->config->lease_ttl * 1000, on_lease, call_new(w, view));
+	source_list_lease(w->source, w->context->config->lease_ttl * 1000, accepted, on_lease, call_new(w, view));
 }
 
 static void
@@ -105,15 +106,18 @@ on_own(void *arg, const struct source_own *r)
 	struct worker *w = call_end(arg, r->class, &view);
 	if (w == NULL)
 		return;
-	struct own_answer a = { r->class, r->why, r->refused, r->generation == NULL ? "" : r->generation, r->fresh, r->settled, r->length };
+	struct own_answer a = { .class = r->class, .why = r->why, .refused = r->refused, .in_doubt = r->in_doubt,
+		.generation = r->generation == NULL ? "" : r->generation, .fresh = r->fresh, .settled = r->settled, .backlog = r->length };
 	queue_owned(w->queue, clock_ms(), view, &a);
 }
 
 static void
-port_own(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
+port_own(void *world, uint64_t view, const struct claim *claim)
 {
 	struct worker *w = world;
-	source_list_own(w->source, before, epoch, new_generation, rewritten, on_own, call_new(w, view));
+	struct source_claim c = { .before = claim->before, .epoch = claim->epoch, .accepted = claim->accepted, .new_generation = claim->new_generation,
+		.force = claim->rewritten };
+	source_list_own(w->source, &c, on_own, call_new(w, view));
 }
 
 static void

@@ -75,7 +75,7 @@ answer_call(void)
 	switch (c.kind) {
 	case CALL_LEASE:
 		queue_leased(world.queue, world.now, c.view, &(struct lease_answer){ .why = "", .granted = true, .holder = "a 1", .ttl_ms = 1000,
-		    .epoch = world.epoch });
+		    .epoch = world.epoch, .ledger = "" });
 		break;
 	case CALL_OWN:
 		world.epoch = c.epoch;
@@ -93,20 +93,20 @@ answer_call(void)
 /* -- ports */
 
 static void
-port_lease(void *arg, uint64_t view)
+port_lease(void *arg, uint64_t view, uint64_t accepted)
 {
-	(void)arg;
+	(void)arg, (void)accepted;
 	call_new(CALL_LEASE, view);
 }
 
 static void
-port_own(void *arg, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
+port_own(void *arg, uint64_t view, const struct claim *claim)
 {
-	(void)arg, (void)new_generation;
-	ASSERT(epoch > before); /* as source_list_own() wants it */
+	(void)arg;
+	ASSERT(claim->epoch > claim->before); /* as source_list_own() wants it */
 	struct call *c = call_new(CALL_OWN, view);
-	c->epoch = epoch;
-	c->rewritten = rewritten;
+	c->epoch = claim->epoch;
+	c->rewritten = claim->rewritten;
 }
 
 static void

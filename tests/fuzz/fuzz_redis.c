@@ -135,9 +135,9 @@ ask(void)
 {
 	run.asked += (unsigned)__builtin_popcount(run.asks);
 	if (run.asks & 1)
-		source_list_lease(run.source, 1000, on_lease, NULL);
+		source_list_lease(run.source, 1000, 0, on_lease, NULL);
 	if (run.asks & 2)
-		source_list_own(run.source, 0, 1, "00", false, on_own, NULL);
+		source_list_own(run.source, &(struct source_claim){ .epoch = 1, .new_generation = "00" }, on_own, NULL);
 	if (run.asks & 4)
 		source_list_peek(run.source, 1, ITEMS, 0, on_peek, NULL);
 	if (run.asks & 8)

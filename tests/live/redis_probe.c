@@ -132,8 +132,8 @@ on_lease(void *arg, const struct source_lease *a)
 {
 	(void)arg;
 	say("lease", a->class, a->why, "\"granted\": %d, \"holder\": \"%s\", \"ttl\": %" PRIu64 ", \"epoch\": %" PRIu64 ", \"settled\": %" PRIu64
-	    ", \"generation\": \"%s\", \"length\": %" PRIu64 ", \"elsewhere\": %d, \"clean\": %d", a->granted, a->holder, a->ttl_ms, a->epoch, a->settled,
-	    a->generation, a->length, a->elsewhere, a->clean);
+	    ", \"generation\": \"%s\", \"length\": %" PRIu64 ", \"ledger\": \"%s\", \"elsewhere\": %d, \"clean\": %d, \"in_doubt\": %d", a->granted, a->holder,
+	    a->ttl_ms, a->epoch, a->settled, a->generation, a->length, a->ledger, a->elsewhere, a->clean, a->in_doubt);
 }
 
 static void
@@ -141,7 +141,7 @@ on_own(void *arg, const struct source_own *a)
 {
 	(void)arg;
 	say("own", a->class, a->why, "\"refused\": %d, \"epoch\": %" PRIu64 ", \"generation\": \"%s\", \"fresh\": %d, \"settled\": %" PRIu64
-	    ", \"length\": %" PRIu64, a->refused, a->epoch, a->generation, a->fresh, a->settled, a->length);
+	    ", \"length\": %" PRIu64 ", \"in_doubt\": %d", a->refused, a->epoch, a->generation, a->fresh, a->settled, a->length, a->in_doubt);
 }
 
 static void
@@ -319,9 +319,10 @@ run(struct probe *p, char *line)
 	if (n == 0)
 		return;
 	if (strcmp(words[0], "lease") == 0)
-		source_list_lease(p->source, number(words[1]), on_lease, p);
+		source_list_lease(p->source, number(words[1]), words[2] == NULL ? 0 : number(words[2]), on_lease, p);
 	else if (strcmp(words[0], "own") == 0)
-		source_list_own(p->source, number(words[1]), number(words[2]), words[3], number(words[4]) != 0, on_own, p);
+		source_list_own(p->source, &(struct source_claim){ .before = number(words[1]), .epoch = number(words[2]), .new_generation = words[3],
+		    .force = number(words[4]) != 0, .accepted = words[5] == NULL ? 0 : number(words[5]) }, on_own, p);
 	else if (strcmp(words[0], "peek") == 0)
 		source_list_peek(p->source, number(words[1]), number(words[2]), number(words[3]), on_peek, p);
 	else if (strcmp(words[0], "settle") == 0)

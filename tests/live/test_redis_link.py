@@ -395,9 +395,45 @@ def test_lease_tells_of_the_last_owner(probes, probe, redis_server):
     assert other.ask("release", 1)["released"] == 1
     assert (seen(probe), seen(other)) == ((0, 1), (1, 1))
     own(other, 2)
+    assert other.ask("lease", 5000)["ledger"] == "another"
     assert (seen(probe), seen(other)) == ((1, 0), (0, 0))
     assert other.ask("release", 1)["released"] == 1
     assert seen(other) == (0, 0), "there has been another owner since"
+
+
+def test_no_lease_while_another_ledger_is_in_doubt(probes, probe, redis_server, redis_client):
+    """The last owner wrote another one, did not end cleanly, and there are orders: only with the operator's word for just that owner."""
+    other = probes(unix=redis_server.socket, owner="probe 2", ledger="another")
+    none = probes(unix=redis_server.socket, owner="probe 3", ledger="none")
+
+    def answer(who, *words):
+        a = who.ask("lease", 5000, *words)
+        return a["granted"], a["in_doubt"]
+
+    own(probe, 7)
+    assert answer(other) == (1, 0), "the list is empty"
+    assert probe.ask("lease", 5000)["granted"] == 1
+    push(redis_client, "a")
+    assert probe.ask("lease", 5000)["granted"] == 1, "it is its own ledger"
+    redis_client.delete(LEASE)
+    assert (answer(other), redis_client.exists(LEASE)) == ((0, 1), 0)
+    assert (answer(other, 6), answer(other, 8)) == ((0, 1), (0, 1))
+    redis_client.set(LEASE, "somebody 1", px=60000)
+    assert answer(other) == (0, 0), "it is held"
+    redis_client.delete(LEASE)
+    assert answer(none) == (1, 0), "at least once is all that it promises"
+    assert answer(other, 7) == (1, 0)
+    refused = other.ask("own", 7, 8, "g2", 0)
+    assert (refused["refused"], refused["in_doubt"], refused["epoch"]) == (1, 1, 7)
+    assert redis_client.hget(STATE, "ledger") == b"orders"
+    assert other.ask("own", 7, 8, "g2", 0, 7)["refused"] == 0
+    assert other.ask("release", 8)["released"] == 1
+    assert answer(probe) == (1, 0), "that one ended cleanly"
+    redis_client.hset(STATE, "ledger", "none")
+    redis_client.hdel(STATE, "clean")
+    assert answer(probe) == (1, 0), "what it left is nowhere to be looked up"
+    redis_client.hdel(STATE, "ledger")
+    assert answer(other) == (1, 0), "no owner has said"
 
 
 def test_own(probes, probe, redis_server, redis_client):

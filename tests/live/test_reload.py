@@ -490,19 +490,70 @@ def test_another_host_while_a_commit_is_in_doubt(db, redis_server, redis_client,
     assert ("something in flight after drain_timeout" in daemon.log) == (section == "there")
 
 
-@pytest.mark.parametrize("how", ["stop", "kill"])
+@pytest.mark.parametrize("how", ["stop", "kill", "kill when the list is empty"])
 def test_renamed_between_two_runs(db, redis_server, redis_client, sluice, how):
-    """Only a clean stop leaves nothing that the other ledger does not know; after anything else that is said."""
+    """A clean stop leaves nothing that the other ledger does not know, and in an empty list is nothing in doubt."""
     make_table(db)
     daemon = sluice(queue_config(redis_server, db))
-    push(redis_client, "orders", range(100))
+    pushed = push(redis_client, "orders", range(100))
     wait_drained(redis_client)
-    getattr(daemon, how)()
+    getattr(daemon, how.split()[0])()
+    if how != "kill when the list is empty":
+        pushed += push(redis_client, "orders", range(100, 200))
+    old = dict(daemon.config)
     daemon.config["queue renamed"] = daemon.config.pop("queue orders")
     daemon.write_config()
+    daemon.start(wait=False)
+    if how != "kill":
+        daemon.wait_log("queue renamed: took the queue over")
+        wait_drained(redis_client)
+        assert audit(redis_client, db, pushed) == (len(pushed), 0)
+        assert "another ledger" not in daemon.log and "not the ledger" not in daemon.log
+        return
+    daemon.wait_log("the last owner of the list wrote another ledger (orders of")
+    time.sleep(1)
+    assert redis_client.llen("orders") == 100
+    shown = state_of(daemon, "renamed")
+    assert (shown["state"], shown["block"], shown["bound_by"], shown["severity"]) == ("blocked", "history", "paused", "alarm")
+    assert "`sluice accept` goes on without" in shown["advice"]
+    assert daemon.command("skip", "renamed").returncode != 0
+    # the old configuration knows what it stored; a reload hands the list over
+    daemon.kill()
+    daemon.config = old
+    daemon.write_config()
     daemon.start()
-    daemon.wait_log("queue renamed: took the queue over")
-    assert daemon.log.count("this is not the ledger that the last owner of the list wrote") == (how == "kill")
+    new = dict(old)
+    new["queue renamed"] = new.pop("queue orders")
+    reload(daemon, "queue orders: removed", config=new)
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (200, 0)
+
+
+def test_renamed_after_a_kill_and_accepted(db, redis_server, redis_client, before, sluice):
+    """What the old name has stored and not removed comes twice, as the operator was told: what was pushed later does not."""
+    make_table(db)
+    proxy, url = before(redis_server)
+    config = queue_config(redis_server, db, queue={"batch_rows": 50}, pool_size=1)
+    config["redis"].update(url=url, connect_timeout=1, command_timeout=1)
+    daemon = sluice(config)
+    settle = proxy.on(b"'LTRIM'", vanish)
+    push(redis_client, "orders", range(200))
+    wait_until(lambda: settle.hits == 1 and db.query("SELECT count(*) FROM orders") != [(0,)], SETTLE_SECONDS, "rows that are not settled")
+    daemon.kill()
+    stored = db.value("SELECT count(*) FROM orders")
+    proxy.silent.clear()
+    daemon.config["queue renamed"] = daemon.config.pop("queue orders")
+    daemon.write_config()
+    daemon.start(wait=False)
+    daemon.wait_log("the last owner of the list wrote another ledger (orders of")
+    assert db.value("SELECT count(*) FROM orders") == stored and redis_client.llen("orders") == 200
+    done = daemon.command("accept", "renamed")
+    assert done.returncode == 0 and "stored, perhaps a second time" in done.stdout
+    wait_drained(redis_client)
+    push(redis_client, "orders", range(200, 300))
+    wait_drained(redis_client)
+    assert db.query("SELECT count(*), count(DISTINCT id) FROM orders") == [(300 + stored, 300)]
+    assert daemon.log.count("wrote another ledger") == 1
 
 
 # -- the rest of the file

@@ -16,7 +16,7 @@ audit_row(struct lane *lane, uint16_t n)
 	w->totals->rows++;
 	if (o->rows++ == 0)
 		return;
-	if (!w->twice_allowed && !(o->doubtful && lane->choice == HISTORY_ACCEPT))
+	if (!w->twice_allowed && !o->accepted && !(o->doubtful && lane->choice == HISTORY_ACCEPT))
 		fail(w, "%s: order %u was committed twice", lane->name, n);
 	w->totals->allowed_twice++;
 }
@@ -97,7 +97,7 @@ audit_end(struct lane *lane)
 			fail(w, "%s: order %u is good and a dead letter", lane->name, i);
 		if (all == 0 && !o->lost)
 			fail(w, "%s: order %u is nowhere", lane->name, i);
-		if (all > 1 && !w->twice_allowed && !o->doubtful)
+		if (all > 1 && !w->twice_allowed && !o->doubtful && !o->accepted)
 			fail(w, "%s: order %u is %u times a row and %u times a dead letter", lane->name, i, o->rows, dead);
 	}
 }
@@ -127,6 +127,17 @@ audit_doubt(struct lane *lane)
 	uint64_t from = remembered(lane);
 	for (uint32_t i = 0; lane->choice != HISTORY_ASK && i < lane->redis.n_list && lane->redis.settled + i < from; i++)
 		lane->orders[lane->redis.list[i]].doubtful = true;
+}
+
+void
+audit_risk(struct lane *lane)
+{
+	if (!lane->consent)
+		fail(lane->world, "%s: another ledger is done without, and the operator was not asked", lane->name);
+	lane->world->totals->risks++;
+	trace(lane->world, "%s: %u orders may come twice", lane->name, lane->redis.n_list);
+	for (uint32_t i = 0; i < lane->redis.n_list; i++)
+		lane->orders[lane->redis.list[i]].accepted = true;
 }
 
 void

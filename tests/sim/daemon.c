@@ -80,7 +80,7 @@ daemon_follow(struct daemon *d)
 	EACH(d->workers, d->world->n_lanes, k) {
 		if (k->ending && has_stopped(k))
 			worker_renew(k);
-		bool leaves = k->lane->moving || k->ledger != k->lane->ledger;
+		bool leaves = now >= d->unaware_until && (k->lane->moving || k->ledger != k->lane->ledger);
 		if (leaves && !k->handing) {
 			trace(d->world, "%s: hands over", k->name);
 			k->ending = k->handing = true;

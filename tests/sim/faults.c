@@ -92,7 +92,10 @@ faults_choose(struct world *w)
 	*f = (struct faults){ .crash = often(w, 200), .stall = often(w, 200), .stop = often(w, 300), .link_lost = often(w, 100),
 		.session_lost = often(w, 60), .statement = often(w, 40), .commit_doubt = often(w, 20), .redis_error = often(w, 60), .slow = often(w, 40),
 		.operator = often(w, 100), .kill_idle = often(w, 100) };
-	f->anew = f->move = w->seed % 3 == 0 ? 40 + (unsigned)(w->seed % 800) : 0; /* draws nothing: schedules without reloads stay what they were */
+	if (w->seed % 3 == 0) { /* draws nothing: schedules without reloads stay what they were */
+		f->anew = f->move = 40 + (unsigned)(w->seed % 800);
+		f->rewrite = w->seed % 2 == 0 ? 100 + (unsigned)(w->seed % 700) : 0;
+	}
 	switch (w->kind) {
 	case KIND_FALL_BACK:
 		choose_fall_backs(w);
@@ -169,17 +172,62 @@ begin_anew(struct world *w)
 	queue_stop(k->queue, w->now);
 }
 
-/* A reload that moves a lane to its other ledger, in all daemons. */
+static bool
+is_handing(const struct daemon *d)
+{
+	bool handing = false;
+	EACH(d->workers, d->world->n_lanes, k)
+		handing |= d->alive && k->handing;
+	return handing;
+}
+
+/* Is the lane on its way to its other ledger? */
+static bool
+is_on_its_way(const struct lane *lane)
+{
+	const struct world *w = lane->world;
+	bool handing = false;
+	EACH(w->daemons, w->n_daemons, d)
+		handing |= d->alive && d->workers[lane - w->lanes].handing;
+	return handing;
+}
+
+/* Some are not told to reload yet. */
+static void
+tell_later(struct world *w)
+{
+	EACH(w->daemons, w->n_daemons, d) {
+		if (!is_handing(d) && chance(w, 3) == 0)
+			d->unaware_until = w->now + chance(w, 5000);
+	}
+}
+
+/* A reload that moves a lane to its other ledger, in all daemons sooner or later. */
 static void
 move(struct world *w)
 {
 	struct lane *lane = some_lane(w);
-	EACH(w->daemons, w->n_daemons, other) {
-		if (other->alive && other->workers[lane - w->lanes].handing)
-			return;
-	}
+	if (is_on_its_way(lane))
+		return;
 	trace(w, "FAULT %s is to move", lane->name);
 	lane->moving = true;
+	tell_later(w);
+}
+
+/* A daemon is killed, and will find another ledger in its file; the others hear of it by a reload. */
+static void
+rewrite(struct world *w)
+{
+	struct daemon *d = some_daemon(w);
+	struct lane *lane = some_lane(w);
+	if (!d->alive || is_on_its_way(lane))
+		return;
+	trace(w, "FAULT %s is killed, and the file changed", d->name);
+	w->totals->rewrites++;
+	daemon_kill(d);
+	d->start_at = w->now + delay(w);
+	lane_move(lane);
+	tell_later(w);
 }
 
 static void
@@ -255,6 +303,8 @@ operate(struct world *w)
 		queue_pause(k->queue, w->now);
 	else if (what == 2)
 		queue_resume(k->queue, w->now);
+	else if (worker_is_in_doubt(k))
+		worker_take_risk(k);
 	else
 		worker_choose(k);
 }
@@ -300,10 +350,10 @@ void
 faults_step(struct world *w)
 {
 	static void (*const strikes[])(struct world *) = { crash, stall, stop, lose_link, lose_session, operate, kill_idle, redis_fall_back, foreign_pop,
-		foreign_push, foreign_del, redis_flush, sql_back_up, sql_restore, begin_anew, move };
+		foreign_push, foreign_del, redis_flush, sql_back_up, sql_restore, begin_anew, move, rewrite };
 	const struct faults *f = &w->faults;
 	const unsigned odds[] = { f->crash, f->stall, f->stop, f->link_lost, f->session_lost, f->operator, f->kill_idle, f->fall_back, f->foreign_pop,
-		f->foreign_push, f->foreign_del, f->flush, f->backup, f->restore, f->anew, f->move };
+		f->foreign_push, f->foreign_del, f->flush, f->backup, f->restore, f->anew, f->move, f->rewrite };
 	for (unsigned i = 0; i < sizeof odds / sizeof *odds; i++) {
 		if (fault(w, odds[i]))
 			strikes[i](w);
@@ -345,6 +395,7 @@ faults_cease(struct world *w)
 	EACH(w->daemons, w->n_daemons, d) {
 		if (d->stalled_until > w->now)
 			d->stalled_until = w->now;
+		d->unaware_until = 0;
 	}
 	if (!w->daemons[0].alive)
 		daemon_start(&w->daemons[0]);

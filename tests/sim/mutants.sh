@@ -95,4 +95,9 @@ mutant "0 --seed 110000" "an owner that slept hands over what is not his any mor
 mutant 0 "an answer of Redis from before the handing over counts" queue.c \
 	'q->ending == HANDS_OVER && q->asked_since)' 'q->ending == HANDS_OVER)'
 
+mutant 0 "what was accepted once is accepted for ever" queue.c \
+	'q->doubted = a->epoch;' 'q->doubted = a->epoch; q->accepted = q->accepted != 0 ? a->epoch : 0;'
+mutant 0 "a daemon of another ledger takes over what is in doubt" queue.c \
+	'q->doubted = a->epoch;' 'q->doubted = q->accepted = a->epoch;'
+
 [ "$missed" -eq 0 ] || { echo "$missed missed"; exit 1; }

@@ -50,7 +50,7 @@ report(const struct totals *t, double seconds)
 		ROW(commits), ROW(rows), ROW(dead), ROW(settles), ROW(takeovers), ROW(fenced), ROW(reconciled), ROW(guard), ROW(rewritten),
 		ROW(crashes), ROW(stops), ROW(stalls), ROW(links_lost), ROW(sessions_lost),
 		ROW(failed_statements), ROW(doubts), ROW(doubts_applied), ROW(lock_timeouts), ROW(redis_errors), ROW(fall_backs), ROW(cuts), ROW(foreign),
-		ROW(flushes), ROW(restores), ROW(paused_history), ROW(accepted), ROW(skipped), ROW(allowed_twice), ROW(anew), ROW(moves) };
+		ROW(flushes), ROW(restores), ROW(paused_history), ROW(accepted), ROW(skipped), ROW(allowed_twice), ROW(anew), ROW(moves), ROW(rewrites), ROW(risks) };
 #undef ROW
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
 		printf("%-18s %12" PRIu64 "\n", rows[i].name, rows[i].n);

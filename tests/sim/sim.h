@@ -70,6 +70,7 @@ struct order {
 	uint8_t dead;       /* dead letters of it that an operator took away */
 	bool lost;          /* Redis or SQL lost it, or somebody else took it: need not arrive */
 	bool doubtful;      /* in the list after a fall-back further than the ledger remembers: may come twice or die, as the operator says */
+	bool accepted;      /* in the list when the operator took the risk that another ledger knows it: may come twice */
 };
 
 /* -- Redis */
@@ -99,6 +100,8 @@ struct command {
 	uint64_t ready_at;  /* ms; not run, then not delivered, before */
 	bool ran;
 	char owner[16];     /* who sent it */
+	uint64_t accepted;  /* LEASE, OWN: epoch of the owner whose ledger may be done without */
+	bool in_doubt;      /* the answer to these: that owner has to be, and is not */
 	uint64_t before;    /* OWN: the epoch that came with the lease */
 	uint64_t epoch;     /* OWN, SETTLE, and of the sender at a PEEK */
 	char generation[QUEUE_GENERATION_MAX]; /* OWN: the new one; then the answer's */
@@ -209,6 +212,7 @@ struct lane {
 	uint32_t dead_max;
 	struct sql_ledger ledgers[LEDGERS];
 	unsigned ledger;       /* the one in force */
+	bool consent;          /* the operator has taken a risk since the list last got an owner */
 	bool moving;           /* a reload names the other one: it is in force once the first worker has handed over */
 	/* from here on nothing need be cleared for a new schedule */
 	struct redis_data snapshots[SNAPSHOTS_MAX]; /* states that it may fall back to, newest first; world.n_snapshots */
@@ -247,6 +251,7 @@ struct daemon {
 	bool alive;
 	bool dying;             /* killed: what the queues still say is not heard */
 	bool resting;           /* told to stop; the process ends when all its queues have */
+	uint64_t unaware_until; /* ms; hears of no other ledger before */
 	uint64_t start_at;      /* ms; while not alive */
 	uint64_t stalled_until; /* ms; sees nothing before, not even the clock */
 	struct session *sessions[SESSIONS_MAX]; /* its fixed pool, pool_size of them */
@@ -256,13 +261,13 @@ struct daemon {
 /* What may go wrong in this schedule: 1 in `n` steps; 0: never. */
 struct faults {
 	unsigned crash, stall, stop, link_lost, session_lost, statement, commit_doubt, redis_error, slow;
-	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle, backup, restore, anew, move;
+	unsigned fall_back, snapshot, foreign_pop, foreign_push, foreign_del, flush, operator, kill_idle, backup, restore, anew, move, rewrite;
 };
 
 struct totals {
 	uint64_t schedules, several, handed_on, ailing, steps, pushes, commits, rows, dead, settles, takeovers, fenced, reconciled, guard, rewritten;
 	uint64_t crashes, stops, stalls, links_lost, sessions_lost, failed_statements, doubts, doubts_applied, lock_timeouts, redis_errors;
-	uint64_t fall_backs, cuts, foreign, flushes, restores, paused_history, accepted, skipped, allowed_twice, anew, moves;
+	uint64_t fall_backs, cuts, foreign, flushes, restores, paused_history, accepted, skipped, allowed_twice, anew, moves, rewrites, risks;
 };
 
 struct world {
@@ -333,6 +338,12 @@ void worker_answer(struct session *s);
 void worker_answer_lost(struct session *s);
 /* The operator looks, and chooses if he is asked to and means to. */
 void worker_choose(struct worker *k);
+/* Does it ask whether another ledger's orders may be stored again? */
+bool worker_is_in_doubt(const struct worker *k);
+/* Then he says yes. */
+void worker_take_risk(struct worker *k);
+/* The list is the other ledger's now. */
+void lane_move(struct lane *lane);
 /* Lends it an idle session of its daemon's. */
 void worker_give(struct worker *k);
 
@@ -411,6 +422,8 @@ void audit_step(struct world *w);
 void audit_end(struct lane *lane);
 /* At OWN: of what waits now, the positions before those that the ledger surely remembers are in doubt. */
 void audit_doubt(struct lane *lane);
+/* A daemon becomes the owner without what the last one's ledger knows, as the operator has said: what waits may come twice. */
+void audit_risk(struct lane *lane);
 /* Is a pause for forgotten history justified? */
 void audit_history(struct lane *lane);
 

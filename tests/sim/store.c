@@ -52,12 +52,22 @@ is_leased(const struct lane *lane)
 	return lane->redis.lease[0] != '\0' && lane->redis.lease_until > lane->world->now;
 }
 
+/* Did the last owner write another ledger, and may he have left there what stands in the list? */
+static bool
+is_in_doubt(const struct lane *lane, const struct command *c)
+{
+	const struct redis_data *r = &lane->redis;
+	return lane->limits.ledger && r->known && r->ledger != c->ledger && !r->clean && r->n_list > 0;
+}
+
 static void
 run_lease(struct lane *lane, struct command *c)
 {
 	struct redis_data *r = &lane->redis;
 	size_t name = strcspn(c->owner, " ");
 	c->yes = !is_leased(lane) || strncmp(r->lease, c->owner, name + 1) == 0;
+	c->in_doubt = c->yes && is_in_doubt(lane, c) && c->accepted != r->epoch;
+	c->yes &= !c->in_doubt;
 	if (c->yes) {
 		memcpy(r->lease, c->owner, sizeof r->lease);
 		r->lease_until = lane->world->now + LEASE_MS;
@@ -73,9 +83,14 @@ static void
 run_own(struct lane *lane, struct command *c)
 {
 	struct redis_data *r = &lane->redis;
-	c->yes = (r->known ? r->epoch : 0) != c->before || !is_leased(lane) || strcmp(r->lease, c->owner) != 0;
+	bool theirs = (r->known ? r->epoch : 0) != c->before || !is_leased(lane) || strcmp(r->lease, c->owner) != 0;
+	c->in_doubt = !theirs && is_in_doubt(lane, c) && c->accepted != r->epoch;
+	c->yes = theirs || c->in_doubt;
 	if (c->yes)
 		return;
+	if (is_in_doubt(lane, c))
+		audit_risk(lane);
+	lane->consent = false;
 	c->fresh = !r->known || c->rewritten;
 	if (c->fresh) {
 		memcpy(r->generation, c->generation, sizeof r->generation);

@@ -9,23 +9,26 @@
 /* -- ports to Redis */
 
 static void
-port_lease(void *world, uint64_t view)
+port_lease(void *world, uint64_t view, uint64_t accepted)
 {
-	(void)redis_send(world, COMMAND_LEASE, view);
+	struct command *c = redis_send(world, COMMAND_LEASE, view);
+	if (c != NULL)
+		c->accepted = accepted;
 }
 
 static void
-port_own(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
+port_own(void *world, uint64_t view, const struct claim *claim)
 {
 	struct worker *k = world;
 	struct command *c = redis_send(k, COMMAND_OWN, view);
 	if (c == NULL)
 		return;
-	c->before = before;
-	c->epoch = epoch;
-	c->rewritten = rewritten;
-	snprintf(c->generation, sizeof c->generation, "%s", new_generation);
-	k->lane->world->totals->rewritten += rewritten;
+	c->before = claim->before;
+	c->epoch = claim->epoch;
+	c->accepted = claim->accepted;
+	c->rewritten = claim->rewritten;
+	snprintf(c->generation, sizeof c->generation, "%s", claim->new_generation);
+	k->lane->world->totals->rewritten += claim->rewritten;
 }
 
 static void
@@ -269,10 +272,12 @@ deliver(struct worker *k, const struct command *c)
 	const char *why = c->class == REDIS_OK ? "" : "simulated";
 	switch (c->kind) {
 	case COMMAND_LEASE:
-		queue_leased(q, now, c->view, &(struct lease_answer){ c->class, why, c->yes, c->holder, c->ttl, c->epoch, c->elsewhere, c->clean });
+		queue_leased(q, now, c->view, &(struct lease_answer){ .class = c->class, .why = why, .granted = c->yes, .holder = c->holder, .ttl_ms = c->ttl,
+		    .epoch = c->epoch, .ledger = "", .elsewhere = c->elsewhere, .clean = c->clean, .in_doubt = c->in_doubt });
 		break;
 	case COMMAND_OWN:
-		queue_owned(q, now, c->view, &(struct own_answer){ c->class, why, c->yes, c->generation, c->fresh, c->settled, c->backlog });
+		queue_owned(q, now, c->view, &(struct own_answer){ .class = c->class, .why = why, .refused = c->yes, .in_doubt = c->in_doubt,
+		    .generation = c->generation, .fresh = c->fresh, .settled = c->settled, .backlog = c->backlog });
 		break;
 	case COMMAND_PEEK:
 		deliver_peek(k, c, why);
@@ -392,7 +397,8 @@ worker_choose(struct worker *k)
 {
 	const struct lane *lane = k->lane;
 	struct totals *totals = lane->world->totals;
-	if (lane->choice == HISTORY_ASK || !daemon_is_awake(k->daemon) || !queue_choose(k->queue, lane->world->now, lane->choice))
+	if (lane->choice == HISTORY_ASK || !daemon_is_awake(k->daemon) || worker_is_in_doubt(k) ||
+	    !queue_choose(k->queue, lane->world->now, lane->choice))
 		return;
 	totals->accepted += lane->choice == HISTORY_ACCEPT;
 	totals->skipped += lane->choice == HISTORY_SKIP;
@@ -417,9 +423,26 @@ worker_start(struct worker *k)
 		queue_pause(k->queue, w->now);
 }
 
-/* The list is the other ledger's now. */
-static void
-move(struct lane *lane)
+bool
+worker_is_in_doubt(const struct worker *k)
+{
+	struct queue_view look;
+	queue_look(k->queue, &look);
+	return look.block == BLOCK_HISTORY && strstr(look.reason, "wrote another ledger") != NULL;
+}
+
+void
+worker_take_risk(struct worker *k)
+{
+	if (!daemon_is_awake(k->daemon) || !worker_is_in_doubt(k) || queue_choose(k->queue, k->lane->world->now, HISTORY_SKIP) ||
+	    !queue_choose(k->queue, k->lane->world->now, HISTORY_ACCEPT))
+		return;
+	trace(k->lane->world, "%s: the operator takes the risk", k->name);
+	k->lane->consent = true;
+}
+
+void
+lane_move(struct lane *lane)
 {
 	struct world *w = lane->world;
 	lane->ledger = (lane->ledger + 1) % LEDGERS;
@@ -434,19 +457,20 @@ worker_renew(struct worker *k)
 {
 	struct world *w = k->lane->world;
 	if (k->handing && k->lane->moving && k->ledger == k->lane->ledger)
-		move(k->lane);
+		lane_move(k->lane);
+	unsigned ledger = k->handing ? k->lane->ledger : k->ledger; /* a daemon that has not heard of the other one keeps its own */
 	if (k->link != NULL)
 		redis_orphan(w, k->link, true);
 	if (chance(w, 2) == 0) {
 		worker_end(k);
 		worker_start(k);
-		return;
+	} else {
+		k->link = NULL;
+		k->waiting = k->ending = k->handing = false;
+		k->connect_at = w->now + delay(w);
+		queue_renew(k->queue, w->now, &k->lane->limits);
 	}
-	k->link = NULL;
-	k->waiting = k->ending = k->handing = false;
-	k->connect_at = w->now + delay(w);
-	k->ledger = k->lane->ledger;
-	queue_renew(k->queue, w->now, &k->lane->limits);
+	k->ledger = ledger;
 }
 
 void

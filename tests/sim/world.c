@@ -346,8 +346,9 @@ is_paused_for_history(const struct lane *lane)
 		struct queue_view look;
 		if (!d->alive)
 			continue;
-		queue_look(d->workers[lane - w->lanes].queue, &look);
-		if (look.block == BLOCK_HISTORY && look.epoch == lane->redis.epoch)
+		const struct worker *k = &d->workers[lane - w->lanes];
+		queue_look(k->queue, &look);
+		if (look.block == BLOCK_HISTORY && look.epoch == lane->redis.epoch && !worker_is_in_doubt(k))
 			return true;
 	}
 	return false;
@@ -357,6 +358,8 @@ is_paused_for_history(const struct lane *lane)
 static void
 attend(struct world *w, struct lane *lane)
 {
+	EACH(w->daemons, w->n_daemons, d)
+		worker_take_risk(&d->workers[lane - w->lanes]);
 	if (lane->forgotten || !is_paused_for_history(lane))
 		return;
 	audit_history(lane);

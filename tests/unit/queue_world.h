@@ -31,7 +31,8 @@ struct world {
 	uint32_t cut_at;
 	unsigned leases, owns, peeks, settles, waits, releases; /* asked so often */
 	bool rewritten;          /* of the last own, as the next */
-	uint64_t before;
+	uint64_t before;         /* of the last own */
+	uint64_t accepted;       /* of it, or of the last lease */
 	bool clean;              /* of the last release; of the next lease too */
 	bool elsewhere;          /* of the next lease */
 	uint64_t offset;         /* of the last peek */
@@ -54,24 +55,26 @@ struct world {
 /* -- the ports write down what is asked */
 
 static void
-on_lease(void *world, uint64_t view)
+on_lease(void *world, uint64_t view, uint64_t accepted)
 {
 	struct world *w = world;
 	w->leases++;
+	w->accepted = accepted;
 	w->view = view;
 	w->waits_for[0] = '\0'; /* a new beginning */
 }
 
 static void
-on_own(void *world, uint64_t view, uint64_t before, uint64_t epoch, const char *new_generation, bool rewritten)
+on_own(void *world, uint64_t view, const struct claim *claim)
 {
 	struct world *w = world;
-	assert_true(epoch > before);
-	assert_int_equal(strlen(new_generation), QUEUE_GENERATION_MAX - 1);
+	assert_true(claim->epoch > claim->before);
+	assert_int_equal(strlen(claim->new_generation), QUEUE_GENERATION_MAX - 1);
 	w->owns++;
 	w->view = view;
-	w->rewritten = rewritten;
-	w->before = before;
+	w->rewritten = claim->rewritten;
+	w->before = claim->before;
+	w->accepted = claim->accepted;
 }
 
 static void

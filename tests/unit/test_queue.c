@@ -387,28 +387,111 @@ given_up_it_waits_only_for_answers(void **state)
 	assert_true(w->releases == 1 && !w->clean);
 }
 
-/* An epoch in Redis that the ledger does not know is another ledger's; what its owner left behind is told, unless he left nothing. */
+/* An epoch in Redis that the ledger of that name does not know: what its owner left behind is told, unless he left nothing. */
 static void
-the_ledger_of_another_owner_is_told(void **state)
+a_ledger_that_is_not_the_last_owners_is_told(void **state)
 {
-	for (unsigned clean = 0; clean < 2; clean++) {
+	for (unsigned i = 0; i < 4; i++) {
 		struct world *w = *state;
+		bool clean = i % 2, elsewhere = i / 2;
 		drain(w, "abcd");
 		w->clean = clean;
-		w->elsewhere = true;
+		w->elsewhere = elsewhere;
 		w->settled = 8;
 		queue_redis_down(w->q, w->now);
 		queue_redis_up(w->q, w->now);
 		uint64_t hashes[8];
 		struct ledger_row row = row_of(0, "wxyz", hashes);
 		lease(w);
-		assert_int_equal(strstr(w->told, "this is not the ledger that the last owner of the list wrote: its epoch is 0, in Redis it is 1") != NULL, !clean);
+		const char *told = strstr(w->told, "this is not the ledger that the last owner of the list wrote: its epoch is 0, in Redis it is 1");
+		assert_int_equal(told != NULL, !clean && !elsewhere);
 		own(w);
 		recall(w, &row, 1);
-		assert_null(strstr(w->told, "SQL has lost"));
+		assert_int_equal(strstr(w->told, "SQL has lost") != NULL, !elsewhere);
 		queue_free(&w->q);
 		set_up(state);
 	}
+}
+
+/* The last owner wrote another ledger, and did not end cleanly: it does not get the lease. */
+static void
+doubt(struct world *w, uint64_t epoch)
+{
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .holder = "", .epoch = epoch, .ledger = "sales of mysql shop",
+	    .elsewhere = true, .in_doubt = true });
+}
+
+static void
+another_ledgers_orders_are_the_operators_to_accept(void **state)
+{
+	struct world *w = *state;
+	begin(w, "abcd");
+	doubt(w, 3);
+	assert_true(look(w).state == QUEUE_STANDBY && look(w).block == BLOCK_HISTORY);
+	assert_non_null(strstr(look(w).reason, "another ledger (sales of mysql shop)"));
+	assert_false(give(w));
+	assert_false(queue_choose(w->q, w->now, HISTORY_SKIP));
+	pass(w, 500);
+	assert_true(w->leases == 2 && w->accepted == 0);
+	doubt(w, 3);
+	assert_true(queue_choose(w->q, w->now, HISTORY_ACCEPT));
+	assert_int_equal(look(w).block, BLOCK_NONE);
+	assert_true(w->leases == 3 && w->accepted == 3);
+	renew(w, 3);
+	raise_epoch(w);
+	assert_true(w->owns == 1 && w->accepted == 3);
+	own(w);
+	assert_int_equal(look(w).state, QUEUE_RECALL);
+	/* another owner since is another question */
+	queue_redis_down(w->q, w->now);
+	queue_redis_up(w->q, w->now);
+	doubt(w, 6);
+	assert_int_equal(look(w).block, BLOCK_HISTORY);
+	assert_true(queue_choose(w->q, w->now, HISTORY_ACCEPT));
+	assert_int_equal(w->accepted, 6);
+	assert_null(strstr(w->told, "skipped"));
+}
+
+static void
+another_ledgers_daemon_ends_the_doubt(void **state)
+{
+	struct world *w = *state;
+	begin(w, "abcd");
+	doubt(w, 3);
+	pass(w, 500);
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .holder = "you 1", .ttl_ms = 1000, .epoch = 4, .elsewhere = true });
+	assert_true(look(w).block == BLOCK_NONE && strcmp(look(w).reason, "you 1 drains it") == 0);
+	assert_false(queue_choose(w->q, w->now, HISTORY_ACCEPT));
+	pass(w, 500);
+	doubt(w, 4);
+	pass(w, 500);
+	renew(w, 4);
+	assert_true(look(w).block == BLOCK_NONE && look(w).state == QUEUE_PREPARE);
+	assert_int_equal(w->accepted, 0);
+}
+
+/* When it got the lease the list was empty. */
+static void
+orders_that_came_meanwhile_may_be_in_doubt(void **state)
+{
+	struct world *w = *state;
+	w->elsewhere = true;
+	begin(w, "");
+	renew(w, 3);
+	raise_epoch(w);
+	queue_owned(w->q, w->now, w->view, &(struct own_answer){ .why = "", .refused = true, .in_doubt = true, .generation = "g" });
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	assert_int_equal(look(w).counters->fenced, 0);
+	assert_int_equal(w->leases, 2);
+	renew(w, 3);
+	assert_int_equal(look(w).state, QUEUE_PREPARE);
+	pass(w, 10000);
+	doubt(w, 3);
+	assert_true(look(w).state == QUEUE_STANDBY && look(w).block == BLOCK_HISTORY);
+	queue_hand_over(w->q, w->now);
+	pass(w, 500);
+	doubt(w, 3);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
 }
 
 static void
@@ -924,7 +1007,10 @@ main(void)
 		STORY(a_stop_becomes_a_handing_over_and_a_stop_again),
 		STORY(without_a_ledger_there_is_nothing_to_hand_over),
 		STORY(given_up_it_waits_only_for_answers),
-		STORY(the_ledger_of_another_owner_is_told),
+		STORY(a_ledger_that_is_not_the_last_owners_is_told),
+		STORY(another_ledgers_orders_are_the_operators_to_accept),
+		STORY(another_ledgers_daemon_ends_the_doubt),
+		STORY(orders_that_came_meanwhile_may_be_in_doubt),
 		STORY(new_limits_count_from_now_on),
 		STORY(takes_no_session_that_it_has_no_use_for),
 		STORY(a_settle_takes_thirty_two_windows_at_most),
