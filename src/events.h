@@ -23,7 +23,8 @@ struct events {
 	size_t n;
 };
 
-/* Takes a line, cleaned and cut; one that is there already moves up, so that what comes again and again does not drive out the rest. `subject` may be NULL; `level` must last. */
+/* Takes a line, cleaned and cut; one that is there already moves up, so that what comes again and again does not drive out the rest. `subject` may be
+ * NULL; `level` must last. */
 void events_add(struct events *events, int64_t at_us, const char *level, const char *subject, const char *text);
 /* The i-th of the n, the newest first. */
 const struct event_line *events_get(const struct events *events, size_t i);

@@ -151,7 +151,7 @@ forget(struct queue *q)
 	free(q->cuts);
 	q->cuts = NULL;
 	q->n_cuts = 0;
-	q->cutting = q->aligning = q->asked_clean = false;
+	q->cutting = q->aligning = false;
 	q->peek.active = q->settle.active = false;
 	q->guard_streak = q->skip = 0;
 	q->leasing = false;
@@ -191,12 +191,11 @@ is_clean(const struct queue *q)
 static void
 ask_for_lease(struct queue *q)
 {
-	bool clean = q->ending == HANDS_OVER && is_clean(q), now = q->now >= q->lease_at || (clean && !q->asked_clean);
-	if (!q->redis_up || q->leasing || !now || (q->ending > HANDS_OVER && q->state == QUEUE_STANDBY))
+	if (!q->redis_up || q->leasing || q->releasing || q->released || q->now < q->lease_at)
+		return;
+	if (q->ending > HANDS_OVER && q->state == QUEUE_STANDBY)
 		return;
 	q->leasing = true;
-	q->asked_since = q->ending == HANDS_OVER;
-	q->asked_clean = clean;
 	q->lease_at = q->now + q->limits.lease_ms / 3;
 	q->ports->lease(q->world, q->view, q->accepted);
 }
@@ -219,7 +218,7 @@ static bool
 is_held_up(const struct queue *q)
 {
 	if (q->ending != STOPS)
-		return q->ending == HANDS_OVER && !q->handed_over;
+		return q->ending == HANDS_OVER && !q->handed_over && !is_clean(q);
 	bool can_store = q->block <= BLOCK_RETRY && !q->aligning; /* else the ledger tells the next owner what was committed */
 	LIST_EACH(&q->windows, node) {
 		enum window_state state = LIST_OWNER(node, struct window, node)->state;
@@ -232,16 +231,20 @@ is_held_up(const struct queue *q)
 static void
 try_to_stop(struct queue *q)
 {
-	if (q->ending == GOES_ON)
+	if (q->ending == GOES_ON || q->releasing)
 		return;
 	if (q->ending != HANDS_OVER || !flow_is_planned(q)) /* else what was read may stand before what is committed */
 		let_go(q);
 	if (q->running > 0 || q->settle.active || is_held_up(q))
 		return;
-	if (q->redis_up && (q->state != QUEUE_STANDBY || q->leasing))
-		q->ports->release(q->world, is_clean(q));
+	bool release = q->redis_up && !q->released && (q->state != QUEUE_STANDBY || q->leasing);
+	q->left_clean = is_clean(q) || (q->state == QUEUE_PREPARE && q->clean);
+	q->handed_over = q->ending == HANDS_OVER;
 	forget(q);
-	q->state = QUEUE_STOPPED;
+	q->state = release ? QUEUE_STANDBY : QUEUE_STOPPED;
+	q->releasing = release;
+	if (release)
+		q->ports->release(q->world, q->view, q->left_clean);
 }
 
 /* What a queue that hands over waits for. */
@@ -278,8 +281,6 @@ pump(struct queue *q)
 	if (q->state == QUEUE_DRAIN)
 		flow_pump(q);
 	try_to_stop(q);
-	if (q->ending == HANDS_OVER && q->state != QUEUE_STOPPED)
-		ask_for_lease(q); /* perhaps nothing is left now */
 	explain(q);
 	unsigned wanted = q->state == QUEUE_STOPPED ? 0 : store_wanted(q);
 	if (wanted != q->wanted)
@@ -297,6 +298,7 @@ void
 queue_restart(struct queue *q, uint64_t wait_ms)
 {
 	forget(q);
+	q->handed_over = q->releasing = false;
 	q->state = QUEUE_STANDBY;
 	q->lease_at = q->now + wait_ms;
 }
@@ -410,12 +412,9 @@ end_doubt(struct queue *q)
 static void
 hand_over(struct queue *q, const struct lease_answer *a)
 {
-	bool ours = q->state == QUEUE_DRAIN && a->epoch == q->epoch;
 	if (q->state == QUEUE_STANDBY || q->state == QUEUE_PREPARE)
-		q->handed_over = a->elsewhere || a->epoch == 0; /* our ledger has nothing to say */
-	else if (ours)
-		q->handed_over = q->asked_clean && is_clean(q);
-	else if (q->state == QUEUE_DRAIN)
+		q->handed_over = a->elsewhere || a->epoch == 0 || a->clean; /* our ledger has nothing to say */
+	else if (q->state == QUEUE_DRAIN && a->epoch != q->epoch)
 		queue_restart(q, 0); /* another owner has come and gone since: what he left is in the ledger */
 }
 
@@ -442,7 +441,7 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 		q->clean = a->clean;
 		q->state = QUEUE_PREPARE;
 	}
-	if (a->class == REDIS_OK && q->ending == HANDS_OVER && q->asked_since)
+	if (a->class == REDIS_OK && q->ending == HANDS_OVER)
 		hand_over(q, a);
 	pump(q);
 }
@@ -478,6 +477,22 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 		queue_tell(q, LOG_LEVEL_INFO, "took the queue over: epoch %llu, position %llu, %llu waiting%s", (unsigned long long)q->epoch,
 		    (unsigned long long)a->settled, (unsigned long long)a->backlog, a->fresh ? ", a new generation" : "");
 	}
+	pump(q);
+}
+
+void
+queue_released(struct queue *q, uint64_t now, uint64_t view, enum redis_class class, bool released)
+{
+	q->now = now;
+	if (view != q->view)
+		return;
+	ASSERT(q->releasing);
+	q->releasing = false;
+	q->redis_up &= class != REDIS_LOST;
+	bool told = !q->left_clean || (class == REDIS_OK && released);
+	q->handed_over &= told;
+	q->released = q->ending != HANDS_OVER || q->handed_over;
+	q->lease_at = now + (class == REDIS_OK ? 0 : q->limits.lease_ms / 3);
 	pump(q);
 }
 
@@ -586,7 +601,8 @@ queue_look(const struct queue *q, struct queue_view *v)
 {
 	const char *reason = q->ending == HANDS_OVER && q->waits_for[0] != '\0' ? q->waits_for : q->reason;
 	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .by_redis = q->refused_by_redis != NULL,
-		.reason = reason, .settled = q->settled, .backlog = q->backlog, .dead = q->dead, .sessions = q->running, .wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
+		.reason = reason, .settled = q->settled, .backlog = q->backlog, .dead = q->dead, .sessions = q->running,
+		.wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
 		v->inflight += w->count;

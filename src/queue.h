@@ -154,7 +154,7 @@ struct queue_ports {
 	void (*settle)(void *world, uint64_t view, const struct settle *settle);                            /* queue_settled() */
 	void (*wait)(void *world, uint64_t view);    /* queue_woken(): there is an item, or time is up; takes nothing */
 	void (*length)(void *world, uint64_t view);  /* queue_measured() */
-	void (*release)(void *world, bool clean);    /* gives the lease back; `clean`: nothing is committed and not settled. No answer */
+	void (*release)(void *world, uint64_t view, bool clean); /* gives the lease back; `clean`: nothing is committed and not settled. queue_released() */
 	void (*ask)(void *world, struct task *task, const struct statement *statement); /* queue_answered() */
 	void (*give_back)(void *world, struct session *session, bool lost); /* the session is the pool's again */
 	void (*want)(void *world, unsigned sessions); /* how many more sessions it could use at once; the pool calls queue_give() */
@@ -186,6 +186,8 @@ void queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_
 void queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_answer *a);
 /* As above. */
 void queue_settled(struct queue *q, uint64_t now, uint64_t view, const struct settle_answer *a);
+/* The lease was given back; `released`: it was ours still, and is clean if it was to be. */
+void queue_released(struct queue *q, uint64_t now, uint64_t view, enum redis_class class, bool released);
 /* The wait is over. `poll`: this Redis cannot block for us, look again in a little while. */
 void queue_woken(struct queue *q, uint64_t now, bool poll);
 /* Lengths of the list and of the dead letters. */

@@ -70,9 +70,10 @@ struct queue {
 	const char *refused_by_redis; /* what Redis refused, if that is the reason; ends when it takes just that. NULL: another reason. A literal */
 	bool paused;          /* by the operator */
 	enum ending ending;
-	bool asked_since;     /* the lease was last asked for when it was HANDS_OVER: older answers say nothing */
-	bool asked_clean;     /* and nothing was left to settle */
-	bool handed_over;     /* and we were the owner still, or our ledger has nothing to say */
+	bool handed_over;     /* our ledger has nothing to say (any more) about what is in the list */
+	bool releasing;       /* the lease is being given back: the last that happens */
+	bool left_clean;      /* and with it that nothing is left to settle, which must not get lost: who writes another ledger waits for that */
+	bool released;        /* it is */
 	uint64_t tell_at;     /* ms; HANDS_OVER: say then what it waits for, 0: it was said */
 	char waits_for[REASON_MAX + 400]; /* HANDS_OVER: the sentence; "" before tell_at */
 	unsigned refused;     /* rows that the table refused, less those that it took: most of them bad is no longer the data's fault */

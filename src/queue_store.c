@@ -98,7 +98,8 @@ may_store(struct queue *q)
 static bool
 control_wanted(const struct queue *q, enum task_kind *kind)
 {
-	if (q->control || queue_is_halted(q))
+	bool done = q->ending == HANDS_OVER && q->handed_over; /* whoever has the list now need not be disturbed */
+	if (q->control || done || queue_is_halted(q))
 		return false;
 	switch (q->state) {
 	case QUEUE_PREPARE:

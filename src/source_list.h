@@ -129,7 +129,7 @@ struct source_wait {
 struct source_release {
 	enum redis_class class;
 	const char *why;
-	bool released; /* it was ours */
+	bool released; /* it was ours, and clean if it was to be */
 };
 
 typedef void source_lease_fn(void *arg, const struct source_lease *result);

@@ -40,7 +40,6 @@ struct worker {
 	struct errand_place place;            /* what errands need */
 	struct event *timer;                  /* queue_tick(); owned */
 	struct event *no_wait;                /* answers a wait that cannot be made; owned */
-	bool releasing;                       /* the lease is being given back */
 	bool redis_up;                        /* of the commands link */
 	char redis_why[300];                  /* why not; "" while up */
 	char subject[64];                     /* "queue NAME", for the log */
@@ -149,7 +148,8 @@ static struct meter_totals
 totals(const struct worker *w, const struct queue_view *v)
 {
 	uint64_t now = clock_ms();
-	struct meter_totals t = { .at_ms = now, .pushed = v->pushed, .settled = v->counters->settled, .busy_ms = pool_busy_ms(&w->client, now), .backlog = v->backlog };
+	struct meter_totals t = { .at_ms = now, .pushed = v->pushed, .settled = v->counters->settled, .busy_ms = pool_busy_ms(&w->client, now),
+		.backlog = v->backlog };
 	for (size_t i = 0; i < sizeof v->counters->dead / sizeof *v->counters->dead; i++)
 		t.dead += v->counters->dead[i];
 	return t;
@@ -303,19 +303,19 @@ port_wait(void *world, uint64_t view)
 static void
 on_release(void *arg, const struct source_release *r)
 {
-	struct worker *w = arg;
-	(void)r;
-	w->releasing = false;
+	uint64_t view;
+	struct worker *w = call_end(arg, r->class, &view);
+	if (w != NULL)
+		queue_released(w->queue, clock_ms(), view, r->class, r->released);
 }
 
 static void
-port_release(void *world, bool clean)
+port_release(void *world, uint64_t view, bool clean)
 {
 	struct worker *w = world;
 	struct queue_view v;
 	queue_look(w->queue, &v);
-	w->releasing = true;
-	source_list_release(w->source, clean ? v.epoch : 0, on_release, w);
+	source_list_release(w->source, clean ? v.epoch : 0, on_release, call_new(w, view));
 }
 
 /* -- SQL */
@@ -551,7 +551,7 @@ worker_renew(struct worker *w, const struct queue_config *config, struct pool *p
 	if (strcmp(w->config->list_key, config->list_key) != 0)
 		w->meter.age = (struct age){ .n = 0 };
 	put_down(w);
-	w->redis_up = w->releasing = false;
+	w->redis_up = false;
 	w->redis_why[0] = '\0';
 	take_up(w, config, pool);
 	struct queue_limits limits = limits_of(w->context->config, config);
@@ -596,7 +596,7 @@ worker_is_stopped(const struct worker *w)
 {
 	struct queue_view v;
 	queue_look(w->queue, &v);
-	return v.state == QUEUE_STOPPED && v.sessions == 0 && (!w->releasing || !w->redis_up);
+	return v.state == QUEUE_STOPPED && v.sessions == 0;
 }
 
 void

@@ -2,7 +2,7 @@
 --
 -- KEYS  state (hash), lease (string)
 -- ARGV  owner, epoch of the owner if it leaves nothing that was committed and not settled; else 0
--- ->    1: given back, 0: it was somebody else's
+-- ->    1: given back, 0: it was somebody else's, 2: given back, but not clean: a command of the owner's that was late has made it the owner again
 local state, lease = KEYS[1], KEYS[2]
 local owner, epoch = ARGV[1], ARGV[2]
 
@@ -11,7 +11,10 @@ if redis.call('GET', lease) ~= owner then
 end
 -- DEL first: it needs no memory, and after one write Redis at maxmemory refuses no other in the same script
 redis.call('DEL', lease)
-if redis.call('HGET', state, 'epoch') == epoch then
-	redis.call('HSET', state, 'clean', 1)
+if epoch == '0' then
+	return 1
+elseif redis.call('HGET', state, 'epoch') ~= epoch then
+	return 2
 end
+redis.call('HSET', state, 'clean', 1)
 return 1

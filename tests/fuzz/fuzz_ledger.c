@@ -150,9 +150,9 @@ port_length(void *arg, uint64_t view)
 }
 
 static void
-port_release(void *arg, bool clean)
+port_release(void *arg, uint64_t view, bool clean)
 {
-	(void)clean;
+	(void)view, (void)clean;
 	(void)arg;
 }
 

@@ -397,8 +397,18 @@ def test_lease_tells_of_the_last_owner(probes, probe, redis_server):
     own(other, 2)
     assert other.ask("lease", 5000)["ledger"] == "another"
     assert (seen(probe), seen(other)) == ((1, 0), (0, 0))
-    assert other.ask("release", 1)["released"] == 1
-    assert seen(other) == (0, 0), "there has been another owner since"
+    assert other.ask("release", 1)["released"] == 0, "given back, but there has been another owner since"
+    assert seen(other) == (0, 0)
+
+
+def test_release_is_clean_only_for_its_own_epoch(probe, redis_client):
+    """Or what a late command of the owner's has made of it would be called clean."""
+    own(probe, 4)
+    assert probe.ask("release", 3)["released"] == 0
+    assert not redis_client.hexists(STATE, "clean") and not redis_client.exists(LEASE)
+    assert probe.ask("lease", 5000)["granted"] == 1
+    assert probe.ask("release", 4)["released"] == 1
+    assert redis_client.hexists(STATE, "clean")
 
 
 def test_no_lease_while_another_ledger_is_in_doubt(probes, probe, redis_server, redis_client):

@@ -132,7 +132,8 @@ audit_doubt(struct lane *lane)
 void
 audit_risk(struct lane *lane)
 {
-	if (!lane->consent)
+	ASSERT(lane->redis.epoch < EPOCHS_MAX);
+	if (!lane->consent[lane->redis.epoch])
 		fail(lane->world, "%s: another ledger is done without, and the operator was not asked", lane->name);
 	lane->world->totals->risks++;
 	trace(lane->world, "%s: %u orders may come twice", lane->name, lane->redis.n_list);

@@ -76,7 +76,7 @@ choose_foreigners(struct world *w)
 	f->foreign_push = chance(w, 2) == 0 ? f->foreign_push : 0;
 	f->foreign_pop = f->foreign_push == 0 ? f->foreign_pop : 0;
 	f->foreign_del = 0;
-	f->crash = f->stall = f->stop = f->anew = f->link_lost = f->redis_error = f->slow = 0;
+	f->crash = f->stall = f->stop = f->anew = f->rewrite = f->link_lost = f->redis_error = f->slow = 0;
 }
 
 void
@@ -95,7 +95,10 @@ faults_choose(struct world *w)
 	if (w->seed % 3 == 0) { /* draws nothing: schedules without reloads stay what they were */
 		f->anew = f->move = 40 + (unsigned)(w->seed % 800);
 		f->rewrite = w->seed % 2 == 0 ? 100 + (unsigned)(w->seed % 700) : 0;
+		w->patient = w->seed % 4 == 1 && (w->kind == KIND_CRASHES || w->kind == KIND_ALIKE);
 	}
+	if (w->patient)
+		f->crash = f->stop = 0;
 	switch (w->kind) {
 	case KIND_FALL_BACK:
 		choose_fall_backs(w);

@@ -90,10 +90,10 @@ mutant 0 "a lent session stays counted as wanted" queue.c \
 	'q->wanted -= taken ? least(q->wanted, 1) : q->wanted;' ''
 mutant 0 "a plain stop where the list goes to another ledger" queue.c \
 	'q->ending = HANDS_OVER;' 'q->ending = STOPS;'
-mutant "0 --seed 110000" "an owner that slept hands over what is not his any more" queue.c \
-	'bool ours = q->state == QUEUE_DRAIN && a->epoch == q->epoch;' 'bool ours = q->state == QUEUE_DRAIN;'
-mutant 0 "an answer of Redis from before the handing over counts" queue.c \
-	'q->ending == HANDS_OVER && q->asked_since)' 'q->ending == HANDS_OVER)'
+mutant 0 "nobody looks whether Redis has heard of the clean end" queue.c \
+	'q->handed_over &= told;' ''
+mutant 0 "a list is left clean while an order of it is stored and not removed" queue.c \
+	'&& !flow_is_planned(q) && !q->cutting && list_empty(&q->windows)' '&& !q->cutting && list_empty(&q->windows)'
 
 mutant 0 "what was accepted once is accepted for ever" queue.c \
 	'q->doubted = a->epoch;' 'q->doubted = a->epoch; q->accepted = q->accepted != 0 ? a->epoch : 0;'

@@ -32,6 +32,7 @@
 #define SNAPSHOTS_MAX 4
 #define DEAD_TEXT_MAX 160
 #define LEASE_MS 1000
+#define EPOCHS_MAX 1024  /* far more than takeovers in a schedule */
 #define AWAY UINT64_MAX
 
 /* Visits each of the first n members of an array. */
@@ -212,7 +213,7 @@ struct lane {
 	uint32_t dead_max;
 	struct sql_ledger ledgers[LEDGERS];
 	unsigned ledger;       /* the one in force */
-	bool consent;          /* the operator has taken a risk since the list last got an owner */
+	bool consent[EPOCHS_MAX]; /* the operator has said of the owner with that epoch that what he left may be stored again */
 	bool moving;           /* a reload names the other one: it is in force once the first worker has handed over */
 	/* from here on nothing need be cleared for a new schedule */
 	struct redis_data snapshots[SNAPSHOTS_MAX]; /* states that it may fall back to, newest first; world.n_snapshots */
@@ -239,6 +240,7 @@ struct worker {
 	bool waiting;          /* a wait is under way */
 	uint64_t wait_until;   /* ms */
 	unsigned ledger;       /* that it works with */
+	uint64_t doubted;      /* epoch of the owner of whom it was last told that he is in doubt */
 	bool ending;           /* told by a reload to stop; begins anew then */
 	bool handing;          /* told to hand over */
 	uint64_t give_up_at;   /* ms; ending and not handing: then it is given up */
@@ -283,6 +285,7 @@ struct world {
 	unsigned n_lanes, n_daemons;
 	unsigned pool_size;    /* sessions of each daemon */
 	unsigned poison_in;    /* 1 in so many orders is poison; 0: none */
+	bool patient;          /* no daemon ends but by itself: reloads must need no operator to say that orders may be stored again */
 	bool twice_allowed;    /* events that the protocol cannot see through may come, see faults_choose() */
 	unsigned idle_ticks;   /* ticks at one moment without anything else */
 	uint64_t last_tick;

@@ -90,14 +90,13 @@ run_own(struct lane *lane, struct command *c)
 		return;
 	if (is_in_doubt(lane, c))
 		audit_risk(lane);
-	lane->consent = false;
 	c->fresh = !r->known || c->rewritten;
 	if (c->fresh) {
 		memcpy(r->generation, c->generation, sizeof r->generation);
 		r->settled = 0;
 	}
-	if (r->known && r->ledger != c->ledger)
-		lane->world->n_snapshots = 0; /* of a fall-back to before it, this ledger knows nothing */
+	if (r->known && lane->world->faults.move > 0 && (r->ledger != c->ledger || r->clean))
+		lane->world->n_snapshots = 0; /* of a fall-back to before it, another ledger knows nothing; that the list was left clean counts no more */
 	r->known = true;
 	r->clean = false;
 	r->ledger = c->ledger;
@@ -184,12 +183,16 @@ run_settle(struct lane *lane, struct command *c)
 }
 
 static void
-run_release(struct redis_data *r, const struct command *c)
+run_release(struct redis_data *r, struct command *c)
 {
-	if (strcmp(r->lease, c->owner) != 0)
+	c->yes = strcmp(r->lease, c->owner) == 0;
+	if (!c->yes)
 		return;
 	r->lease[0] = '\0';
-	r->clean |= c->clean && r->known && r->epoch == c->epoch;
+	if (!c->clean)
+		return;
+	c->yes = r->known && r->epoch == c->epoch;
+	r->clean |= c->yes;
 }
 
 /* An answer that is an error, for some reason or other: false if there is none. */
@@ -241,6 +244,7 @@ redis_orphan(struct world *w, struct link *link, bool late)
 {
 	link->owner = NULL;
 	unsigned unrun = link->n - link->n_ran;
+	late = late && !w->patient; /* an OWN of a former link that runs after all makes a new owner ask the operator, in vain but rightly */
 	link->head = (link->head + link->n_ran) % COMMANDS_MAX;
 	link->n_ran = 0;
 	link->n = late && unrun > 0 ? chance(w, unrun + 1) : 0; /* only the first so many had left the client */

@@ -106,10 +106,10 @@ port_length(void *world, uint64_t view)
 }
 
 static void
-port_release(void *world, bool clean)
+port_release(void *world, uint64_t view, bool clean)
 {
 	struct worker *k = world;
-	struct command *c = k->link == NULL ? NULL : redis_send(k, COMMAND_RELEASE, 0);
+	struct command *c = redis_send(k, COMMAND_RELEASE, view);
 	struct queue_view look;
 	if (c == NULL)
 		return;
@@ -272,6 +272,8 @@ deliver(struct worker *k, const struct command *c)
 	const char *why = c->class == REDIS_OK ? "" : "simulated";
 	switch (c->kind) {
 	case COMMAND_LEASE:
+		if (c->in_doubt)
+			k->doubted = c->epoch;
 		queue_leased(q, now, c->view, &(struct lease_answer){ .class = c->class, .why = why, .granted = c->yes, .holder = c->holder, .ttl_ms = c->ttl,
 		    .epoch = c->epoch, .ledger = "", .elsewhere = c->elsewhere, .clean = c->clean, .in_doubt = c->in_doubt });
 		break;
@@ -290,6 +292,7 @@ deliver(struct worker *k, const struct command *c)
 			queue_measured(q, now, c->view, c->backlog, c->dead);
 		break;
 	case COMMAND_RELEASE:
+		queue_released(q, now, c->view, c->class, c->yes);
 		break;
 	}
 }
@@ -428,17 +431,18 @@ worker_is_in_doubt(const struct worker *k)
 {
 	struct queue_view look;
 	queue_look(k->queue, &look);
-	return look.block == BLOCK_HISTORY && strstr(look.reason, "wrote another ledger") != NULL;
+	return strstr(look.reason, "wrote another ledger") != NULL; /* whether or not he has paused it */
 }
 
 void
 worker_take_risk(struct worker *k)
 {
-	if (!daemon_is_awake(k->daemon) || !worker_is_in_doubt(k) || queue_choose(k->queue, k->lane->world->now, HISTORY_SKIP) ||
+	if (k->lane->world->patient || !daemon_is_awake(k->daemon) || !worker_is_in_doubt(k) || queue_choose(k->queue, k->lane->world->now, HISTORY_SKIP) ||
 	    !queue_choose(k->queue, k->lane->world->now, HISTORY_ACCEPT))
 		return;
 	trace(k->lane->world, "%s: the operator takes the risk", k->name);
-	k->lane->consent = true;
+	ASSERT(k->doubted < EPOCHS_MAX);
+	k->lane->consent[k->doubted] = true;
 }
 
 void

@@ -118,10 +118,11 @@ on_length(void *world, uint64_t view)
 }
 
 static void
-on_release(void *world, bool clean)
+on_release(void *world, uint64_t view, bool clean)
 {
 	struct world *w = world;
 	w->releases++;
+	w->view = view;
 	w->clean = clean;
 }
 
@@ -370,6 +371,17 @@ lease(struct world *w)
 	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch,
 	    .elsewhere = w->elsewhere, .clean = w->clean });
 	raise_epoch(w);
+}
+
+/* Redis has taken the lease back: the queue has stopped then, and had not before. */
+static void
+release(struct world *w)
+{
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	unsigned leases = w->leases;
+	queue_released(w->q, w->now, w->view, REDIS_OK, true);
+	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_int_equal(w->leases, leases);
 }
 
 static void

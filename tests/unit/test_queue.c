@@ -86,7 +86,7 @@ a_stopped_queue_takes_nothing(void **state)
 	show(w);
 	queue_stop(w->q, w->now);
 	queue_stop(w->q, w->now);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
 	assert_int_equal(w->releases, 1);
 	assert_false(give(w));
 }
@@ -113,7 +113,7 @@ a_stopping_queue_stores_what_stands_before_the_committed(void **state)
 	commit(w);
 	assert_int_equal(w->windows, 2);
 	settle(w);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
 	assert_int_equal(look(w).counters->settled, 8);
 }
 
@@ -135,7 +135,7 @@ a_blocked_queue_stops_at_once(void **state)
 	assert_int_equal(look(w).state, QUEUE_DRAIN);
 	assert_true(give(w));
 	fails(w, STATEMENT_CATALOGUE, DB_SETUP);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
 	assert_int_equal(look(w).counters->settled, 0);
 }
 
@@ -149,7 +149,7 @@ a_stopped_queue_begins_anew(void **state)
 	settle(w);
 	queue_pause(w->q, w->now);
 	queue_stop(w->q, w->now);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
 	w->limits.ledger = false; /* whatever it was */
 	w->limits.sessions = 1;
 	queue_renew(w->q, w->now, &w->limits);
@@ -195,6 +195,13 @@ owns_only_what_nobody_owned_since_the_lease(void **state)
 	assert_true(w->owns == 2 && w->before == 4);
 }
 
+/* The lease comes, of a list that was left clean. */
+static void
+renew_clean(struct world *w)
+{
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = 3, .clean = true });
+}
+
 static void
 hands_over_when_nothing_is_left_to_settle(void **state)
 {
@@ -206,11 +213,9 @@ hands_over_when_nothing_is_left_to_settle(void **state)
 	queue_hand_over(w->q, w->now);
 	assert_int_equal(look(w).inflight, 4); /* what was only read is let go */
 	assert_int_equal(w->leases, 1);
-	settle(w);
 	assert_int_equal(look(w).state, QUEUE_DRAIN);
-	assert_int_equal(w->leases, 2); /* are we the owner still? */
-	renew(w, look(w).epoch);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	settle(w);
+	release(w);
 	assert_true(w->releases == 1 && w->clean);
 	assert_int_equal(w->peeks, 1);
 	queue_hand_over(w->q, w->now);
@@ -253,9 +258,7 @@ hands_over_what_the_ledger_tells(void **state)
 	ok(w, STATEMENT_CATALOGUE);
 	commit(w);
 	settle(w);
-	renew(w, look(w).epoch);
-	renew(w, look(w).epoch);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
 	assert_true(w->clean);
 	assert_string_equal(w->list, "ijkl");
 	assert_null(strstr(w->told, "another ledger only"));
@@ -274,9 +277,11 @@ has_nothing_to_hand_over_where_another_ledger_was_written(void **state)
 		assert_int_equal(w->leases, 2);
 		queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = i > 0, .holder = "you 1", .epoch = i < 2 ? 3 : 0,
 		    .elsewhere = i < 2 });
-		assert_int_equal(look(w).state, QUEUE_STOPPED);
 		assert_int_equal(w->releases, i > 0);
 		assert_false(w->clean);
+		if (i > 0)
+			release(w);
+		assert_int_equal(look(w).state, QUEUE_STOPPED);
 		queue_free(&w->q);
 		set_up(state);
 	}
@@ -289,9 +294,8 @@ hands_over_what_was_only_read(void **state)
 	drain(w, "abcd");
 	show(w);
 	queue_hand_over(w->q, w->now);
-	assert_int_equal(w->leases, 2);
-	renew(w, look(w).epoch);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
+	assert_true(w->clean);
 	assert_string_equal(w->list, "abcd");
 }
 
@@ -301,7 +305,7 @@ stands_by_for_who_owns_the_list_now(void **state)
 	struct world *w = *state;
 	begin(w, "abcd");
 	queue_hand_over(w->q, w->now);
-	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "" }); /* asked before: he came later */
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = 2 });
 	assert_int_equal(look(w).state, QUEUE_PREPARE);
 	pass(w, 1000);
 	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .holder = "you 1", .epoch = 3 });
@@ -322,15 +326,95 @@ an_owner_that_slept_reads_what_the_next_one_left(void **state)
 	struct ledger_row row = row_of(0, "abcd", hashes);
 	drain(w, "abcd");
 	queue_hand_over(w->q, w->now);
-	renew(w, 7);
+	assert_true(w->releases == 1 && w->clean);
+	queue_released(w->q, w->now, w->view, REDIS_OK, false);
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	w->clean = false;
+	lease(w);
+	own(w);
+	recall(w, &row, 1);
+	show(w);
+	renew(w, 9);
 	assert_int_equal(look(w).state, QUEUE_STANDBY);
 	lease(w);
 	own(w);
 	recall(w, &row, 1);
 	show(w);
 	settle(w);
-	renew(w, look(w).epoch);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	release(w);
+}
+
+/* Who writes another ledger waits for the word that nothing is left: it must arrive. */
+static void
+the_clean_end_is_said_until_redis_has_heard_it(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	queue_hand_over(w->q, w->now);
+	assert_true(w->releases == 1 && w->clean);
+	queue_hand_over(w->q, w->now);
+	queue_tick(w->q, w->now);
+	assert_int_equal(w->releases, 1);
+	queue_redis_down(w->q, w->now); /* perhaps it was heard */
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	queue_redis_up(w->q, w->now);
+	w->clean = false;
+	lease(w);
+	own(w);
+	recall(w, NULL, 0);
+	assert_true(w->releases == 2 && w->clean);
+	queue_released(w->q, w->now, w->view, REDIS_PAUSE, false);
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	unsigned leases = w->leases;
+	pass(w, w->limits.lease_ms / 3);
+	assert_int_equal(w->leases, leases + 1);
+	renew_clean(w);
+	assert_int_equal(w->releases, 3);
+	queue_stop(w->q, w->now);
+	queue_hand_over(w->q, w->now);
+	release(w);
+	assert_true(w->clean);
+}
+
+/* A stop waits for the answer, whatever it is. */
+static void
+a_stop_gives_the_lease_back_once(void **state)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct world *w = *state;
+		drain(w, "abcd");
+		queue_stop(w->q, w->now);
+		queue_tick(w->q, w->now);
+		assert_int_equal(w->releases, 1);
+		if (i == 2)
+			queue_redis_down(w->q, w->now);
+		else
+			queue_released(w->q, w->now, w->view, i == 0 ? REDIS_PAUSE : REDIS_OK, false);
+		assert_int_equal(look(w).state, QUEUE_STOPPED);
+		assert_int_equal(w->releases, 1);
+		queue_free(&w->q);
+		set_up(state);
+	}
+}
+
+/* Somebody else's word says as much, without a look into the ledger; not while something of ours is under way. */
+static void
+what_another_has_left_clean_is_handed_over(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	assert_true(give(w));
+	queue_redis_down(w->q, w->now);
+	queue_hand_over(w->q, w->now);
+	queue_redis_up(w->q, w->now);
+	renew_clean(w);
+	assert_int_equal(look(w).state, QUEUE_PREPARE);
+	assert_int_equal(look(w).wanted, 0);
+	assert_false(give(w));
+	gets_lost(w, STATEMENT_LEDGER);
+	assert_true(w->releases == 1 && w->clean);
+	release(w);
 }
 
 static void
@@ -383,8 +467,8 @@ given_up_it_waits_only_for_answers(void **state)
 	assert_false(give(w));
 	assert_int_equal(look(w).state, QUEUE_DRAIN);
 	ok(w, STATEMENT_COMMIT);
-	assert_int_equal(look(w).state, QUEUE_STOPPED);
 	assert_true(w->releases == 1 && !w->clean);
+	release(w);
 }
 
 /* An epoch in Redis that the ledger of that name does not know: what its owner left behind is told, unless he left nothing. */
@@ -492,6 +576,7 @@ orders_that_came_meanwhile_may_be_in_doubt(void **state)
 	pass(w, 500);
 	doubt(w, 3);
 	assert_int_equal(look(w).state, QUEUE_STOPPED);
+	assert_int_equal(w->releases, 0);
 }
 
 static void
@@ -1009,6 +1094,9 @@ main(void)
 		STORY(given_up_it_waits_only_for_answers),
 		STORY(a_ledger_that_is_not_the_last_owners_is_told),
 		STORY(another_ledgers_orders_are_the_operators_to_accept),
+		STORY(the_clean_end_is_said_until_redis_has_heard_it),
+		STORY(a_stop_gives_the_lease_back_once),
+		STORY(what_another_has_left_clean_is_handed_over),
 		STORY(another_ledgers_daemon_ends_the_doubt),
 		STORY(orders_that_came_meanwhile_may_be_in_doubt),
 		STORY(new_limits_count_from_now_on),
