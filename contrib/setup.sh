@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2034,SC2046,SC2086 # variables for the scripts that source it; lists of package names and make targets are split on purpose
+# shellcheck disable=SC2016,SC2034,SC2046,SC2086 # variables for the scripts that source it, and for hooks; lists of names are split on purpose
 # What tests/run.sh and contrib/demo.sh share: packages, a scratch directory, builds. To be sourced by bash; Debian 12 and 13.
 #
 #   install_packages                 installs what is missing, as root or by sudo; nothing happens when all is there
@@ -23,6 +23,9 @@ fuzz_packages='clang libclang-rt-14-dev|libclang-rt-19-dev'
 contrib_packages='mandoc nginx-light prometheus python3-yaml'
 # What the dashboard's tests need besides; they are skipped where it cannot be had.
 browser_packages='chromium chromium-driver'
+
+# The servers among all these, as systemd calls them: who only wants to see the demo does not want them at each start of the machine.
+servers='redis-server valkey-server postgresql mariadb nginx prometheus'
 
 is_installed() {
 	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -64,8 +67,27 @@ as_root() {
 	fi
 }
 
+# Those of $servers that start when the machine starts.
+enabled_servers() {
+	local name
+	for name in $servers; do
+		! systemctl -q is-enabled "$name" 2>/dev/null || echo "$name"
+	done
+}
+
+# Disables those of $servers that are enabled now, but for those named.
+disable_new_servers() {
+	local name
+	for name in $(enabled_servers); do
+		case " $* " in
+		*" $name "*) ;;
+		*) as_root systemctl -q disable "$name" && echo "$name is installed, and does not start by itself: systemctl enable $name" ;;
+		esac
+	done
+}
+
 install_packages() {
-	local missing policy=/usr/sbin/policy-rc.d made_policy='' result=0
+	local missing before policy=/usr/sbin/policy-rc.d made_policy='' result=0
 	missing=$(missing_packages)
 	[ -n "$missing" ] || return 0
 	echo "Installing packages:" $missing
@@ -73,6 +95,7 @@ install_packages() {
 		echo "Neither root nor sudo. Please run: apt-get install --no-install-recommends" $(choose_packages $missing) >&2
 		return 1
 	fi
+	before=$(enabled_servers)
 	as_root apt-get -q update || echo "apt-get update failed; going on with the package lists that are there" >&2
 	# The tests bring their own servers: the packages' ones shall not start.
 	if [ ! -e $policy ]; then
@@ -81,6 +104,7 @@ install_packages() {
 	fi
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $(choose_packages $missing) || result=1
 	[ -z "$made_policy" ] || as_root rm -f $policy
+	disable_new_servers $before
 	[ $result -eq 0 ] || echo "Packages could not be installed." >&2
 	return $result
 }
