@@ -154,7 +154,7 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 		buf_addf(out, " AND slot = %u AND epoch = %llu", s->slot, (unsigned long long)s->epoch);
 		return;
 	default:
-		ASSERT(!"a ledger statement");
+		ASSERT(s->kind == STATEMENT_LEDGER);
 	}
 }
 
