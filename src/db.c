@@ -9,7 +9,6 @@
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
-#include "db_mysql_login.h"
 #include "utf8.h"
 
 static const char *const class_names[] = {
@@ -172,10 +171,4 @@ db_run_once(const struct database_config *config, const char *sql, size_t len, d
 	ASSERT(once.answer == NULL);
 	once.ops->close(&once.conn);
 	event_base_free(once.base);
-}
-
-bool
-db_threads_left(void)
-{
-	return mysql_login_threads_left();
 }

@@ -109,8 +109,4 @@ const struct db_ops *db_driver(int driver);
  * the daemon. The text must be one statement or, for PostgreSQL, several. Calls `answer` once, a failure to connect included. */
 void db_run_once(const struct database_config *config, const char *sql, size_t len, db_answer_fn *answer, void *arg);
 
-/* May a thread of a driver still run that nobody waits for, as a server does not answer it? exit() would take libraries down under it: the process has
- * to end by _exit(). */
-bool db_threads_left(void);
-
 #endif

@@ -1,21 +1,14 @@
-/* The thread and the loop share nothing but a socket pair: what comes through it belongs to the loop, and what does not find an open end there stays
- * the thread's, to be closed.
- */
+/* What the thread does, and whom its end is told. */
 #include "db_mysql_login.h"
 
-#include <errno.h>
-#include <event2/event.h>
-#include <event2/event_struct.h>
 #include <event2/util.h>
 #include <mysql.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
+#include "aside.h"
 #include "clock.h"
 #include "config.h"
 
@@ -28,21 +21,11 @@ struct job {
 	char *dbname;
 	unsigned port;
 	unsigned timeout;   /* seconds */
-	int out;            /* its end of the pair */
-};
-
-/* Is there a thread that nobody waits for? */
-static bool threads_left;
-
-/* What the thread sends. */
-struct outcome {
-	MYSQL *mysql;
-	bool logged_in;
+	bool logged_in;     /* what came of it */
 };
 
 struct mysql_login {
-	pthread_t thread;
-	struct event in;    /* the loop's end of the pair */
+	struct aside *aside;
 	mysql_login_fn *done;
 	void *arg;          /* its argument */
 };
@@ -65,7 +48,6 @@ free_text(char **text)
 static void
 free_job(struct job *job)
 {
-	close(job->out);
 	free_text(&job->host);
 	free_text(&job->user);
 	free_text(&job->password);
@@ -123,9 +105,10 @@ wait_for(int fd, int waiting, uint64_t end)
 }
 
 /* The library suspends itself where it can, and blocks in the rest. What it leaves for TLS is a socket that would block amid a record. */
-static bool
-log_in(const struct job *job)
+static void
+log_in(void *work)
 {
+	struct job *job = work;
 	MYSQL *connected = NULL;
 	bool path = is_path(job->host);
 	uint64_t end = clock_ms() + job->timeout * (uint64_t)1000;
@@ -136,66 +119,38 @@ log_in(const struct job *job)
 		limit_calls(fd, job->timeout);
 		waiting = mysql_real_connect_cont(&connected, job->mysql, wait_for(fd, waiting, end));
 	}
-	return connected != NULL && evutil_make_socket_nonblocking((evutil_socket_t)mysql_get_socket(job->mysql)) == 0;
+	job->logged_in = connected != NULL && evutil_make_socket_nonblocking((evutil_socket_t)mysql_get_socket(job->mysql)) == 0;
 }
 
-static void *
-run_job(void *arg)
+static void
+drop(void *work)
 {
-	struct job *job = arg;
-	struct outcome outcome = { .mysql = job->mysql, .logged_in = log_in(job) };
-	if (send(job->out, &outcome, sizeof outcome, MSG_NOSIGNAL) != (ssize_t)sizeof outcome)
-		mysql_close(job->mysql);
+	struct job *job = work;
+	mysql_close(job->mysql);
 	free_job(job);
-	return NULL;
 }
 
 /* -- in the loop */
 
-/* Lets go of the loop's side. */
 static void
-free_login(struct mysql_login *login)
+on_end(void *arg, void *work)
 {
-	int fd = (int)event_get_fd(&login->in);
-	event_del(&login->in);
-	close(fd);
-	free(login);
-}
-
-static void
-on_outcome(evutil_socket_t fd, short what, void *arg)
-{
-	struct mysql_login *login = arg;
-	mysql_login_fn *done = login->done;
-	void *done_arg = login->arg;
-	struct outcome outcome;
-	(void)what;
-	ssize_t n = recv(fd, &outcome, sizeof outcome, 0);
-	ASSERT(n == (ssize_t)sizeof outcome);
-	pthread_join(login->thread, NULL);
-	free_login(login);
-	done(done_arg, outcome.mysql, outcome.logged_in);
-}
-
-/* Starts the thread, which hears no signal: those are the loop's. 0, or an errno. */
-static int
-start_thread(pthread_t *thread, struct job *job)
-{
-	sigset_t all, before;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(thread, NULL, run_job, job);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	return error;
+	struct mysql_login login = *(struct mysql_login *)arg;
+	struct job *job = work;
+	MYSQL *mysql = job->mysql;
+	bool logged_in = job->logged_in;
+	free(arg);
+	free_job(job);
+	login.done(login.arg, mysql, logged_in);
 }
 
 static struct job *
-make_job(const struct database_config *config, const char *host, int out)
+make_job(const struct database_config *config, const char *host)
 {
 	struct job *job = xcalloc(1, sizeof *job);
 	*job = (struct job){ .mysql = xchecked(mysql_init(NULL)), .host = xstrdup(host), .user = xstrdup(config->user),
 		.password = xstrdup(config->password), .dbname = xstrdup(config->dbname), .port = config->port,
-		.timeout = config->server_connect_timeout, .out = out };
+		.timeout = config->server_connect_timeout };
 	set_options(job->mysql, config, is_path(host));
 	return job;
 }
@@ -203,45 +158,26 @@ make_job(const struct database_config *config, const char *host, int out)
 struct mysql_login *
 mysql_login_start(struct event_base *base, const struct database_config *config, const char *host, mysql_login_fn *done, void *arg)
 {
-	int ends[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-		return NULL;
-	struct job *job = make_job(config, host, ends[1]);
+	static const struct aside_work kind = { .run = log_in, .drop = drop };
 	struct mysql_login *login = xcalloc(1, sizeof *login);
+	struct job *job = make_job(config, host);
 	login->done = done;
 	login->arg = arg;
-	event_assign(&login->in, base, ends[0], EV_READ, on_outcome, login);
-	event_add(&login->in, NULL);
-	int error = start_thread(&login->thread, job);
-	if (error == 0)
+	login->aside = aside_start(base, &kind, job, on_end, login);
+	if (login->aside != NULL)
 		return login;
-	mysql_close(job->mysql);
-	free_job(job);
-	free_login(login);
-	errno = error;
+	drop(job);
+	free(login);
 	return NULL;
 }
 
-/* The end is shut first: what was sent before is here then, and what is sent later stays there. */
 void
 mysql_login_abandon(struct mysql_login **place)
 {
 	struct mysql_login *login = *place;
-	struct outcome outcome;
 	*place = NULL;
 	if (login == NULL)
 		return;
-	int fd = (int)event_get_fd(&login->in);
-	(void)shutdown(fd, SHUT_RDWR);
-	if (recv(fd, &outcome, sizeof outcome, MSG_DONTWAIT) == (ssize_t)sizeof outcome)
-		mysql_close(outcome.mysql);
-	pthread_detach(login->thread);
-	threads_left = true;
-	free_login(login);
-}
-
-bool
-mysql_login_threads_left(void)
-{
-	return threads_left;
+	aside_abandon(&login->aside);
+	free(login);
 }

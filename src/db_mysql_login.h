@@ -27,7 +27,5 @@ struct mysql_login *mysql_login_start(struct event_base *base, const struct data
 /* Forgets it: nothing is told, and the thread closes what it has when it comes to its end, seconds after server_connect_timeout at the latest, or
  * when the resolver gives up. NULL is fine. Nulls the caller's pointer. */
 void mysql_login_abandon(struct mysql_login **login);
-/* See db_threads_left(). */
-bool mysql_login_threads_left(void);
 
 #endif

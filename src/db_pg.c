@@ -20,6 +20,7 @@
 #include "db_driver.h"
 #include "intake.h"
 #include "log.h"
+#include "resolve.h"
 
 /* COPY data is handed to libpq in pieces, so that it never holds a second copy of it all. */
 #define COPY_PIECE ((size_t)64 * 1024)
@@ -52,7 +53,8 @@ struct db_conn {
 	const struct db_events *events;       /* the owner's; not owned */
 	void *arg;                            /* their argument */
 	unsigned idle_transaction_s;          /* seconds a transaction may be idle */
-	PGconn *pg;                           /* owned; NULL between two hosts */
+	struct resolve *resolve;              /* the host's name is looked up; NULL: not now. Owned */
+	PGconn *pg;                           /* owned; NULL between two hosts, and until this one's name is looked up */
 	size_t host;                          /* which of config->host is tried or was taken */
 	bool connected;                       /* libpq has logged in */
 	bool opened;                          /* the owner was told so */
@@ -485,16 +487,24 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		advance(conn, lost);
 }
 
+/* `addresses` of that host, divided by commas; NULL: libpq needs none. */
 static PGconn *
-connect_start(const struct database_config *config, const char *host)
+connect_start(const struct database_config *config, const char *host, const char *addresses)
 {
 	char port[16], user_timeout[24], keepalive[16];
+	struct buf hosts = BUF_INIT; /* one for each address, as libpq wants it */
+	buf_adds(&hosts, host);
+	for (const char *at = addresses; at != NULL && (at = strchr(at, ',')) != NULL; at++) {
+		buf_addc(&hosts, ',');
+		buf_adds(&hosts, host);
+	}
 	bool watched = config->tcp_user_timeout > 0;
 	snprintf(port, sizeof port, "%u", config->port);
 	snprintf(user_timeout, sizeof user_timeout, "%u000", config->tcp_user_timeout);
 	snprintf(keepalive, sizeof keepalive, "%u", config->tcp_user_timeout);
 	const char *const options[][2] = {
-		{ "host", host },
+		{ "host", buf_cstr(&hosts) },
+		{ "hostaddr", addresses },
 		{ "port", config->port == 0 ? NULL : port },
 		{ "dbname", config->dbname },
 		{ "user", config->user },
@@ -517,7 +527,41 @@ connect_start(const struct database_config *config, const char *host)
 		names[i] = options[i][0];
 		values[i] = options[i][1];
 	}
-	return PQconnectStartParams(names, values, 0); /* 0: a dbname is a name, never a connection string */
+	PGconn *pg = PQconnectStartParams(names, values, 0); /* 0: a dbname is a name, never a connection string */
+	buf_free(&hosts);
+	return pg;
+}
+
+static void
+connect_to(struct db_conn *conn, const char *host, const char *addresses)
+{
+	conn->pg = xchecked(connect_start(conn->config, host, addresses));
+	if (PQstatus(conn->pg) == CONNECTION_BAD) {
+		fail_later(conn, connect_error(conn->pg));
+		return;
+	}
+	PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
+	PQsetNoticeReceiver(conn->pg, on_notice, conn);
+	watch(conn, EV_WRITE);
+}
+
+static void
+on_resolved(void *arg, const char *addresses, const char *why)
+{
+	struct db_conn *conn = arg;
+	struct buf host = BUF_INIT;
+	bool there = db_host(conn->config->host, conn->host, &host);
+	ASSERT(there && conn->pg == NULL && !conn->failed);
+	conn->resolve = NULL;
+	if (addresses != NULL) {
+		connect_to(conn, buf_cstr(&host), addresses);
+	} else {
+		char text[DB_MESSAGE_MAX];
+		snprintf(text, sizeof text, "the address of host \"%s\" cannot be found", buf_cstr(&host));
+		conn->error = db_error_make(DB_RECONNECT, "", text, why);
+		tell_failure(conn);
+	}
+	buf_free(&host);
 }
 
 /* Begins anew with host number conn->host. Each host has server_connect_timeout for itself, so that a silent one does not hide the next. */
@@ -532,20 +576,18 @@ connect_host(struct db_conn *conn)
 	conn->result = NULL;
 	intake_end(&conn->intake);
 	PQfinish(conn->pg);
+	conn->pg = NULL;
+	resolve_abandon(&conn->resolve);
 	intake_init(&conn->intake, conn->base, &conn->io, DB_ANSWER_MAX);
 	conn->error = (struct db_error){ .class = DB_OK };
 	conn->connected = conn->failed = false;
 	conn->setup = 0;
-	conn->pg = xchecked(connect_start(conn->config, buf_cstr(&host)));
-	buf_free(&host);
-	if (PQstatus(conn->pg) == CONNECTION_BAD) {
-		fail_later(conn, connect_error(conn->pg));
-		return;
-	}
-	PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
-	PQsetNoticeReceiver(conn->pg, on_notice, conn);
 	set_timer(conn, conn->config->server_connect_timeout);
-	watch(conn, EV_WRITE);
+	if (resolve_is_needless(buf_cstr(&host)))
+		connect_to(conn, buf_cstr(&host), NULL);
+	else if ((conn->resolve = resolve_start(conn->base, buf_cstr(&host), on_resolved, conn)) == NULL)
+		fail_later(conn, db_error_make(DB_RECONNECT, "", "cannot start a thread to look the host's name up in", NULL));
+	buf_free(&host);
 }
 
 static struct db_conn *
@@ -600,6 +642,7 @@ pg_close(struct db_conn **place)
 	event_del(&conn->timer);
 	PQclear(conn->result);
 	intake_end(&conn->intake);
+	resolve_abandon(&conn->resolve);
 	PQfinish(conn->pg);
 	buf_free(&conn->text);
 	free(conn);

@@ -10,11 +10,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "aside.h"
 #include "buf.h"
 #include "commands.h"
 #include "config.h"
 #include "daemon.h"
-#include "db.h"
 #include "nearest.h"
 #include "version.h"
 
@@ -193,7 +193,7 @@ main(int argc, char **argv)
 		return EX_USAGE;
 	}
 	int status = end_output(run_command(file, argc - optind, argv + optind));
-	if (db_threads_left())
+	if (aside_threads_left())
 		_exit(status);
 	return status;
 }

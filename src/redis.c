@@ -19,6 +19,7 @@
 #include "list.h"
 #include "redis_reply.h"
 #include "redis_tls.h"
+#include "resolve.h"
 
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
@@ -56,7 +57,8 @@ struct redis {
 	char *name;                        /* for CLIENT SETNAME; owned */
 	enum link_state state;
 	struct list commands;              /* struct command; empty while WAITING */
-	redisContext *context;             /* socket, write buffer, reader; NULL while WAITING */
+	struct resolve *resolve;           /* CONNECTING: the host's name is looked up; NULL: not now */
+	redisContext *context;             /* socket, write buffer, reader; NULL while WAITING, and while that is looked up */
 	struct ssl_st *tls;                /* of the context; NULL while WAITING, and without rediss:// */
 	redisReplyObjectFunctions functions; /* of its reader */
 	struct reply_sink sink;            /* the reply that is being read */
@@ -475,6 +477,47 @@ describe(struct redis *r)
 		snprintf(r->where, sizeof r->where, "redis%s://%s:%u", a->tls ? "s" : "", a->host, a->port);
 }
 
+/* To this numeric address; NULL: to the path. */
+static void
+link_open(struct redis *r, const char *address)
+{
+	const struct redis_address *a = &r->config->address;
+	ASSERT(r->state == LINK_CONNECTING && r->context == NULL);
+	errno = 0;
+	redisContext *c = r->context = address == NULL ? redisConnectUnixNonBlock(a->unix_path) : redisConnectNonBlock(address, (int)a->port);
+	if (c != NULL && c->err == 0 && address != NULL)
+		(void)redisEnableKeepAlive(c);
+	if (c == NULL || c->err != 0) {
+		refused(r, c == NULL || c->err == REDIS_ERR_IO ? errno : 0, c == NULL ? "no memory" : c->errstr);
+		return;
+	}
+	(void)evutil_make_socket_closeonexec(c->fd);
+	c->reader->fn = &r->functions;
+	c->reader->privdata = &r->sink;
+	c->reader->maxbuf = READER_KEEP;
+	r->readable = event_new(r->base, c->fd, EV_READ | EV_PERSIST, on_readable, r);
+	r->writable = event_new(r->base, c->fd, EV_WRITE, on_writable, r);
+	ASSERT(r->readable != NULL && r->writable != NULL);
+	ASSERT(event_add(r->writable, NULL) == 0);
+}
+
+static void
+on_resolved(void *arg, const char *addresses, const char *why)
+{
+	struct redis *r = arg;
+	r->resolve = NULL;
+	if (r->drop != REDIS_OK)
+		return;
+	if (addresses == NULL) {
+		link_drop(r, REDIS_LOST, "Redis at %s: the host's address cannot be found: %s", r->where, why);
+		return;
+	}
+	char *first = xstrdup(addresses);
+	first[strcspn(first, ",")] = '\0';
+	link_open(r, first);
+	free(first);
+}
+
 static void
 link_connect(struct redis *r)
 {
@@ -492,27 +535,16 @@ link_connect(struct redis *r)
 		link_drop(r, REDIS_SETUP, "Redis at %s: the path is too long for a socket; use a shorter one", r->where);
 		return;
 	}
-	errno = 0;
-	redisContext *c = r->context = a->unix_path != NULL ? redisConnectUnixNonBlock(a->unix_path) : redisConnectNonBlock(a->host, (int)a->port);
-	if (c != NULL && c->err == 0 && a->unix_path == NULL)
-		(void)redisEnableKeepAlive(c);
-	if (c == NULL || c->err != 0) {
-		refused(r, c == NULL || c->err == REDIS_ERR_IO ? errno : 0, c == NULL ? "no memory" : c->errstr);
-		return;
-	}
-	(void)evutil_make_socket_closeonexec(c->fd);
-	c->reader->fn = &r->functions;
-	c->reader->privdata = &r->sink;
-	c->reader->maxbuf = READER_KEEP;
-	r->readable = event_new(r->base, c->fd, EV_READ | EV_PERSIST, on_readable, r);
-	r->writable = event_new(r->base, c->fd, EV_WRITE, on_writable, r);
-	ASSERT(r->readable != NULL && r->writable != NULL);
-	ASSERT(event_add(r->writable, NULL) == 0);
+	if (a->unix_path != NULL || resolve_is_needless(a->host))
+		link_open(r, a->unix_path != NULL ? NULL : a->host);
+	else if ((r->resolve = resolve_start(r->base, a->host, on_resolved, r)) == NULL)
+		link_drop(r, REDIS_LOST, "Redis at %s: cannot start a thread to look its name up in: %s", r->where, strerror(errno));
 }
 
 static void
 link_disconnect(struct redis *r)
 {
+	resolve_abandon(&r->resolve);
 	if (r->readable != NULL)
 		event_free(r->readable);
 	if (r->writable != NULL)
