@@ -12,6 +12,9 @@
 #include "clock.h"
 #include "config.h"
 
+/* The thread gives up so much later than the loop, which has told by then that it took too long. */
+#define LATE_SECONDS 1
+
 /* The thread's. All is its own, as the configuration may change meanwhile. */
 struct job {
 	MYSQL *mysql;
@@ -59,7 +62,7 @@ free_job(struct job *job)
 static void
 set_options(MYSQL *mysql, const struct database_config *config, bool path)
 {
-	unsigned limit = config->server_connect_timeout;
+	unsigned limit = config->server_connect_timeout + LATE_SECONDS;
 	my_bool yes = 1;
 	unsigned off = 0, protocol = MYSQL_PROTOCOL_TCP;
 	size_t packet_max = MYSQL_ANSWER_PACKET_MAX;
@@ -150,7 +153,7 @@ make_job(const struct database_config *config, const char *host)
 	struct job *job = xcalloc(1, sizeof *job);
 	*job = (struct job){ .mysql = xchecked(mysql_init(NULL)), .host = xstrdup(host), .user = xstrdup(config->user),
 		.password = xstrdup(config->password), .dbname = xstrdup(config->dbname), .port = config->port,
-		.timeout = config->server_connect_timeout };
+		.timeout = config->server_connect_timeout + LATE_SECONDS };
 	set_options(job->mysql, config, is_path(host));
 	return job;
 }

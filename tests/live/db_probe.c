@@ -7,11 +7,13 @@
  * on stdin; events are served meanwhile), `closing SQL` (closes inside the callback), `abandon SQL` (closes as soon as the statement was started),
  * `once SQL` (db_run_once(), alone). Each answer and event is one line of JSON on stdout. */
 #include <event2/event.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "aside.h"
 #include "buf.h"
 #include "check.h"
 #include "config.h"
@@ -342,6 +344,7 @@ main(int argc, char **argv)
 	static char name[] = "probe", localhost[] = "localhost";
 	struct probe probe = { .words = argv + 1, .idle_transaction_s = 60, .config = { .name = name, .host = localhost, .sslmode = SSLMODE_PREFER,
 	    .query_timeout = 30, .server_connect_timeout = 15, .tcp_user_timeout = 10 } };
+	signal(SIGPIPE, SIG_IGN); /* as sluice does */
 	log_setup(LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT, name);
 	while (*probe.words != NULL && strncmp(*probe.words, "--", 2) == 0) {
 		const char *key = word(&probe) + 2;
@@ -362,7 +365,7 @@ main(int argc, char **argv)
 	event_base_free(probe.base);
 	buf_free(&probe.sql);
 	buf_free(&probe.data);
-	if (db_threads_left())
+	if (aside_threads_left())
 		_exit(fflush(stdout));
 	return 0;
 }

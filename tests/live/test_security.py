@@ -623,8 +623,7 @@ def test_hostile_database_gets_no_file(redis_server, redis_client, sluice, relea
                   "database evil": {"driver": "mysql", "host": "127.0.0.1", "port": server.port, "dbname": "x", "user": "x", "sslmode": "disable"},
                   "queue orders": {"source": "list:orders", "database": "evil", "table": "orders"}}
         daemon = sluice(config, start=False, program=release.path("src/sluice")).start(wait=False)
-        wait_until(lambda: server.visits >= 3, 20, "visits")
-        assert b"SET SESSION sql_mode" in server.heard, "it was asked something"
+        wait_until(lambda: server.visits >= 3 and b"SET SESSION sql_mode" in server.heard, 20, "visits, and that it is asked something")
         assert MARKER.encode() not in server.heard
         daemon.wait_log("database evil: ")
 
