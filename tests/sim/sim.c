@@ -1,8 +1,7 @@
 /* sim [--seed N] [--count N] [--kind K] [--queues N] [--jobs N] [--failures N] [--trace] [--replay SEED]
  *
  * Runs schedules from seed N on, all kinds in turn unless one is named, of one to three queues unless so many are asked for, until so many have
- * failed (5). A schedule that fails is printed with what
- * replays it; then the program ends with 1. --replay runs one schedule and shows every event.
+ * failed (5). A schedule that fails is printed with what replays it; then the program ends with 1. --replay runs one schedule and shows every event.
  */
 #include "sim.h"
 
@@ -12,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +27,9 @@ struct options {
 	bool trace;
 };
 
+/* Schedules that have failed, in all jobs: memory that they share. */
+static _Atomic unsigned *failed;
+
 /* The schedule under way, for the handler of SIGABRT: an ASSERT in the code under test ends the program. */
 static struct world world;
 
@@ -37,6 +40,7 @@ aborted(int signal_number)
 	int n = snprintf(text, sizeof text, "sim: an assertion failed: replay with --kind %d --queues %u --replay %" PRIu64 "\n", (int)world.kind,
 	    world.queues, world.seed);
 	(void)signal_number;
+	++*failed;
 	if (write(STDERR_FILENO, text, (size_t)n) < 0)
 		_exit(1);
 	_exit(1);
@@ -65,17 +69,16 @@ seconds_now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Every `step`-th schedule from `first` on; how many failed. */
-static unsigned
+/* Every `step`-th schedule from `first` on, until so many have failed. */
+static void
 run_share(const struct options *o, uint64_t first, uint64_t step, struct totals *totals)
 {
-	unsigned failures = 0;
 	double began = seconds_now(), told = began;
-	for (uint64_t i = first; i < o->count && failures < o->failures; i += step) {
+	for (uint64_t i = first; i < o->count && *failed < o->failures; i += step) {
 		enum kind kind = o->kind >= 0 ? (enum kind)o->kind : (enum kind)(i % KINDS);
 		uint64_t seed = o->seed + (o->kind >= 0 ? i : i / KINDS);
 		if (!world_run(&world, seed, kind, o->queues, totals, o->trace)) {
-			failures++;
+			++*failed;
 			fprintf(stderr, "sim: FAILED: %s; replay with --kind %d --queues %u --replay %" PRIu64 " (%s)\n", world.failure, (int)kind, o->queues, seed,
 			    kind_names[kind]);
 		}
@@ -84,25 +87,27 @@ run_share(const struct options *o, uint64_t first, uint64_t step, struct totals 
 			fprintf(stderr, "sim: %" PRIu64 " of %" PRIu64 " schedules, %.0f s\n", i, o->count, told - began);
 		}
 	}
-	return failures;
 }
 
 /* One child a job; their totals come back through a pipe. */
-static unsigned
+static void
 run_jobs(const struct options *o, struct totals *totals)
 {
-	unsigned failures = 0;
 	int pipes[2];
-	if (o->jobs == 1)
-		return run_share(o, 0, 1, totals);
-	if (pipe(pipes) != 0)
-		return 1;
+	if (o->jobs == 1) {
+		run_share(o, 0, 1, totals);
+		return;
+	}
+	if (pipe(pipes) != 0) {
+		++*failed;
+		return;
+	}
 	for (unsigned job = 0; job < o->jobs; job++) {
 		if (fork() != 0)
 			continue;
 		struct totals share = { .schedules = 0 };
-		bool failed = run_share(o, job, o->jobs, &share) > 0;
-		_exit(write(pipes[1], &share, sizeof share) != sizeof share || failed);
+		run_share(o, job, o->jobs, &share);
+		_exit(write(pipes[1], &share, sizeof share) != sizeof share);
 	}
 	close(pipes[1]);
 	struct totals share;
@@ -111,9 +116,8 @@ run_jobs(const struct options *o, struct totals *totals)
 			((uint64_t *)totals)[i] += ((uint64_t *)&share)[i];
 	}
 	for (int status; wait(&status) > 0;)
-		failures += status != 0;
+		*failed += status != 0;
 	close(pipes[0]);
-	return failures;
 }
 
 static uint64_t
@@ -153,9 +157,14 @@ main(int argc, char **argv)
 		default: return 64;
 		}
 	}
+	failed = mmap(NULL, sizeof *failed, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (failed == MAP_FAILED) {
+		perror("sim: mmap");
+		return 1;
+	}
 	signal(SIGABRT, aborted);
 	double began = seconds_now();
-	unsigned failures = run_jobs(&o, &totals);
+	run_jobs(&o, &totals);
 	report(&totals, seconds_now() - began);
-	return failures > 0;
+	return *failed > 0;
 }
