@@ -185,7 +185,8 @@ earliest(uint64_t a, uint64_t b)
 static bool
 is_clean(const struct queue *q)
 {
-	return q->state == QUEUE_DRAIN && !flow_is_planned(q) && !q->cutting && list_empty(&q->windows) && q->running == 0;
+	ASSERT(q->running == 0);
+	return q->state == QUEUE_DRAIN && !flow_is_planned(q) && !q->cutting && list_empty(&q->windows);
 }
 
 static void

@@ -357,7 +357,10 @@ the_clean_end_is_said_until_redis_has_heard_it(void **state)
 	assert_int_equal(w->releases, 1);
 	queue_redis_down(w->q, w->now); /* perhaps it was heard */
 	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	uint64_t view = w->view;
 	queue_redis_up(w->q, w->now);
+	queue_released(w->q, w->now, view, REDIS_OK, true); /* too late: it was asked on another link */
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
 	w->clean = false;
 	lease(w);
 	own(w);
