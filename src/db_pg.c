@@ -2,8 +2,6 @@
  *
  *   host 1, 2 ... --connect--> session settings --> connect_query --> opened() --> idle <--> a statement under way
  *        ^------- any failure ------'                  '                            '--- closed by the server: lost()
- *
- * libpq 15 looks host names up with a blocking call: a name server that hangs holds up the whole loop. Addresses and sockets never do.
  */
 #include "db.h"
 
@@ -18,6 +16,7 @@
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
+#include "db_pg_connect.h"
 #include "intake.h"
 #include "log.h"
 #include "resolve.h"
@@ -26,26 +25,6 @@
 #define COPY_PIECE ((size_t)64 * 1024)
 /* A message to the server has at most 1 GB. */
 #define STATEMENT_MAX ((size_t)0x3fffff00)
-
-static const struct db_code codes[] = {
-#define PG_CODE(code, class) { code, class },
-#include "db_pg_errors.def"
-	{ NULL, DB_UNKNOWN },
-};
-
-/* In the order of enum sslmode. */
-static const char *const sslmodes[] = { "disable", "prefer", "require", "verify-ca", "verify-full" };
-
-/* What libpq itself says when it gives up, for which there is no SQLSTATE. */
-static const struct {
-	const char *text;
-	enum db_class class;
-} connect_texts[] = {
-	{ "session is read-only", DB_NOT_WRITABLE },
-	{ "no password supplied", DB_SETUP },
-	{ "server does not support SSL", DB_SETUP },
-	{ "certificate", DB_SETUP },
-};
 
 struct db_conn {
 	struct event_base *base;              /* the loop; not owned */
@@ -172,7 +151,7 @@ result_error(struct db_conn *conn, const PGresult *res)
 	const char *context = PQresultErrorField(res, PG_DIAG_CONTEXT);
 	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
 
-	struct db_error error = db_error_make(code == NULL ? DB_RECONNECT : db_code_class(codes, code), code == NULL ? "" : code,
+	struct db_error error = db_error_make(code == NULL ? DB_RECONNECT : pg_code_class(code), code == NULL ? "" : code,
 	    message == NULL ? PQresultErrorMessage(res) : message, PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
 	error.lost = code == NULL || PQstatus(conn->pg) == CONNECTION_BAD ||
 	    (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0));
@@ -411,32 +390,6 @@ setup_next(void *arg, const struct db_result *result)
 	buf_free(&sql);
 }
 
-/* Why libpq could not connect. Verbose messages bring the SQLSTATE along: "FATAL:  28P01: password authentication failed ...". */
-static struct db_error
-connect_error(const PGconn *pg)
-{
-	const char *text = PQerrorMessage(pg);
-	char code[6] = "";
-	enum db_class class = DB_RECONNECT;
-	for (const char *at = strstr(text, ":  "); at != NULL; at = strstr(at + 1, ":  ")) {
-		if (strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && at[8] == ':') {
-			memcpy(code, at + 3, 5);
-			class = db_code_class(codes, code);
-		}
-	}
-	for (size_t i = 0; code[0] == '\0' && class == DB_RECONNECT && i < sizeof connect_texts / sizeof *connect_texts; i++) {
-		if (strstr(text, connect_texts[i].text) != NULL)
-			class = connect_texts[i].class;
-	}
-	char *message = xstrdup(text);
-	char *location = strstr(message, "\nLOCATION:");
-	if (location != NULL)
-		*location = '\0'; /* a line of the server's source */
-	struct db_error error = db_error_make(class, code, message, NULL);
-	free(message);
-	return error;
-}
-
 static void
 connect_poll(struct db_conn *conn)
 {
@@ -454,7 +407,7 @@ connect_poll(struct db_conn *conn)
 		setup_next(conn, &(struct db_result){ .error.class = DB_OK });
 		break;
 	default:
-		conn->error = connect_error(conn->pg);
+		conn->error = pg_connect_error(conn->pg);
 		tell_failure(conn);
 	}
 }
@@ -487,57 +440,12 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		advance(conn, lost);
 }
 
-/* `addresses` of that host, divided by commas; NULL: libpq needs none. */
-static PGconn *
-connect_start(const struct database_config *config, const char *host, const char *addresses)
-{
-	char port[16], user_timeout[24], keepalive[16];
-	struct buf hosts = BUF_INIT; /* one for each address, as libpq wants it */
-	buf_adds(&hosts, host);
-	for (const char *at = addresses; at != NULL && (at = strchr(at, ',')) != NULL; at++) {
-		buf_addc(&hosts, ',');
-		buf_adds(&hosts, host);
-	}
-	bool watched = config->tcp_user_timeout > 0;
-	snprintf(port, sizeof port, "%u", config->port);
-	snprintf(user_timeout, sizeof user_timeout, "%u000", config->tcp_user_timeout);
-	snprintf(keepalive, sizeof keepalive, "%u", config->tcp_user_timeout);
-	const char *const options[][2] = {
-		{ "host", buf_cstr(&hosts) },
-		{ "hostaddr", addresses },
-		{ "port", config->port == 0 ? NULL : port },
-		{ "dbname", config->dbname },
-		{ "user", config->user },
-		{ "password", config->password },
-		{ "sslmode", sslmodes[config->sslmode] },
-		{ "sslrootcert", config->sslrootcert },
-		{ "sslcert", config->sslcert },
-		{ "sslkey", config->sslkey },
-		{ "gssencmode", "disable" },
-		{ "target_session_attrs", "read-write" },
-		{ "client_encoding", "UTF8" },
-		{ "application_name", "sluice" },
-		{ "tcp_user_timeout", watched ? user_timeout : NULL },
-		{ "keepalives_idle", watched ? keepalive : NULL },
-		{ "keepalives_interval", watched ? keepalive : NULL },
-	};
-	enum { N = sizeof options / sizeof *options };
-	const char *names[N + 1] = { NULL }, *values[N + 1] = { NULL };
-	for (size_t i = 0; i < N; i++) {
-		names[i] = options[i][0];
-		values[i] = options[i][1];
-	}
-	PGconn *pg = PQconnectStartParams(names, values, 0); /* 0: a dbname is a name, never a connection string */
-	buf_free(&hosts);
-	return pg;
-}
-
 static void
 connect_to(struct db_conn *conn, const char *host, const char *addresses)
 {
-	conn->pg = xchecked(connect_start(conn->config, host, addresses));
+	conn->pg = xchecked(pg_connect_start(conn->config, host, addresses));
 	if (PQstatus(conn->pg) == CONNECTION_BAD) {
-		fail_later(conn, connect_error(conn->pg));
+		fail_later(conn, pg_connect_error(conn->pg));
 		return;
 	}
 	PQsetErrorVerbosity(conn->pg, PQERRORS_VERBOSE);
