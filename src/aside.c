@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 /* The thread's. */
-struct errand {
+struct call {
 	const struct aside_work *kind;
 	void *work; /* owned */
 	int out;    /* its end of the pair */
@@ -20,9 +20,7 @@ struct errand {
 struct aside {
 	const struct aside_work *kind;
 	pthread_t thread;
-	struct event in;     /* the loop's end of the pair */
-	aside_done_fn *done;
-	void *arg;           /* its argument */
+	struct event in; /* the loop's end of the pair */
 };
 
 /* Is there a thread that nobody waits for? */
@@ -31,12 +29,12 @@ static bool threads_left;
 static void *
 run(void *arg)
 {
-	struct errand e = *(struct errand *)arg;
+	struct call c = *(struct call *)arg;
 	free(arg);
-	e.kind->run(e.work);
-	if (send(e.out, &e.work, sizeof e.work, MSG_NOSIGNAL) != (ssize_t)sizeof e.work)
-		e.kind->drop(e.work);
-	close(e.out);
+	c.kind->run(c.work);
+	if (send(c.out, &c.work, sizeof c.work, MSG_NOSIGNAL) != (ssize_t)sizeof c.work)
+		c.kind->drop(c.work);
+	close(c.out);
 	return NULL;
 }
 
@@ -54,47 +52,45 @@ static void
 on_end(evutil_socket_t fd, short what, void *arg)
 {
 	struct aside *a = arg;
-	aside_done_fn *done = a->done;
-	void *done_arg = a->arg, *work;
+	const struct aside_work *kind = a->kind;
+	void *work;
 	(void)what;
 	ssize_t n = recv(fd, &work, sizeof work, 0);
 	ASSERT(n == (ssize_t)sizeof work);
 	pthread_join(a->thread, NULL);
 	aside_free(a);
-	done(done_arg, work);
+	kind->done(work);
 }
 
 /* It hears no signal: those are the loop's. 0, or an errno. */
 static int
-start_thread(pthread_t *thread, struct errand *errand)
+start_thread(pthread_t *thread, struct call *call)
 {
 	sigset_t all, before;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int error = pthread_create(thread, NULL, run, errand);
+	int error = pthread_create(thread, NULL, run, call);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return error;
 }
 
 struct aside *
-aside_start(struct event_base *base, const struct aside_work *kind, void *work, aside_done_fn *done, void *arg)
+aside_start(struct event_base *base, const struct aside_work *kind, void *work)
 {
 	int ends[2];
-	ASSERT(work != NULL && done != NULL);
+	ASSERT(work != NULL);
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
 		return NULL;
-	struct errand *errand = xmalloc(sizeof *errand);
+	struct call *call = xmalloc(sizeof *call);
 	struct aside *a = xcalloc(1, sizeof *a);
-	*errand = (struct errand){ .kind = kind, .work = work, .out = ends[1] };
+	*call = (struct call){ .kind = kind, .work = work, .out = ends[1] };
 	a->kind = kind;
-	a->done = done;
-	a->arg = arg;
 	event_assign(&a->in, base, ends[0], EV_READ, on_end, a);
 	event_add(&a->in, NULL);
-	int error = start_thread(&a->thread, errand);
+	int error = start_thread(&a->thread, call);
 	if (error == 0)
 		return a;
-	free(errand);
+	free(call);
 	close(ends[1]);
 	aside_free(a);
 	errno = error;

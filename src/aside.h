@@ -13,15 +13,15 @@
 struct aside;
 struct event_base;
 
+/* What is done: `work` holds all that it needs, and whom to tell. */
 struct aside_work {
-	void (*run)(void *work);   /* in the thread; touches nothing but `work` */
-	void (*drop)(void *work);  /* frees it, of which nobody hears; in the thread or in the loop */
+	void (*run)(void *work);  /* in the thread; touches nothing but `work` */
+	void (*done)(void *work); /* told once, in the loop, if the aside was not abandoned; it is freed already. Frees the work */
+	void (*drop)(void *work); /* frees the work, of which nobody hears; in the thread or in the loop */
 };
-/* Told once, in the loop; the aside is freed then, and `work` is the callee's. */
-typedef void aside_done_fn(void *arg, void *work);
 
 /* Starts the thread. `kind` must last. NULL: there is none, errno says why, and `work` is the caller's still. */
-struct aside *aside_start(struct event_base *base, const struct aside_work *kind, void *work, aside_done_fn *done, void *arg) MUST_CHECK;
+struct aside *aside_start(struct event_base *base, const struct aside_work *kind, void *work) MUST_CHECK;
 /* Forgets it: nothing is told, and the work is dropped when it comes to its end. NULL is fine. Nulls the caller's pointer. */
 void aside_abandon(struct aside **aside);
 /* May there be threads that nobody waits for? A process then ends by _exit(): what they use must not be taken away under them. */

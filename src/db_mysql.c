@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "aside.h"
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
@@ -42,7 +43,7 @@ struct db_conn {
 	const struct db_events *events;       /* the owner's; not owned */
 	void *arg;                            /* their argument */
 	unsigned idle_transaction_s;          /* seconds a transaction may be idle */
-	struct mysql_login *login;            /* under way; NULL: none. Owned */
+	struct aside *login;                  /* under way; NULL: none. Owned */
 	MYSQL *mysql;                         /* logged in; or what that failed with. NULL: neither. Owned */
 	struct buf host;                      /* the host that is tried or was taken, NUL-terminated for the library */
 	size_t host_index;                    /* which of config->host that is */
@@ -511,7 +512,7 @@ drop(struct db_conn *conn)
 	mysql_free_result(conn->stored);
 	conn->stored = NULL;
 	intake_end(&conn->intake);
-	mysql_login_abandon(&conn->login);
+	aside_abandon(&conn->login);
 	mysql_close(conn->mysql);
 	conn->mysql = NULL;
 }

@@ -15,8 +15,10 @@
 /* The thread gives up so much later than the loop, which has told by then that it took too long. */
 #define LATE_SECONDS 1
 
-/* The thread's. All is its own, as the configuration may change meanwhile. */
+/* All is its own, as the configuration may change meanwhile. */
 struct job {
+	mysql_login_fn *done;
+	void *arg;          /* its argument */
 	MYSQL *mysql;
 	char *host;
 	char *user;
@@ -25,12 +27,6 @@ struct job {
 	unsigned port;
 	unsigned timeout;   /* seconds */
 	bool logged_in;     /* what came of it */
-};
-
-struct mysql_login {
-	struct aside *aside;
-	mysql_login_fn *done;
-	void *arg;          /* its argument */
 };
 
 static bool
@@ -136,15 +132,11 @@ drop(void *work)
 /* -- in the loop */
 
 static void
-on_end(void *arg, void *work)
+tell(void *work)
 {
-	struct mysql_login login = *(struct mysql_login *)arg;
 	struct job *job = work;
-	MYSQL *mysql = job->mysql;
-	bool logged_in = job->logged_in;
-	free(arg);
+	job->done(job->arg, job->mysql, job->logged_in);
 	free_job(job);
-	login.done(login.arg, mysql, logged_in);
 }
 
 static struct job *
@@ -158,29 +150,15 @@ make_job(const struct database_config *config, const char *host)
 	return job;
 }
 
-struct mysql_login *
+struct aside *
 mysql_login_start(struct event_base *base, const struct database_config *config, const char *host, mysql_login_fn *done, void *arg)
 {
-	static const struct aside_work kind = { .run = log_in, .drop = drop };
-	struct mysql_login *login = xcalloc(1, sizeof *login);
+	static const struct aside_work kind = { .run = log_in, .done = tell, .drop = drop };
 	struct job *job = make_job(config, host);
-	login->done = done;
-	login->arg = arg;
-	login->aside = aside_start(base, &kind, job, on_end, login);
-	if (login->aside != NULL)
-		return login;
-	drop(job);
-	free(login);
-	return NULL;
-}
-
-void
-mysql_login_abandon(struct mysql_login **place)
-{
-	struct mysql_login *login = *place;
-	*place = NULL;
-	if (login == NULL)
-		return;
-	aside_abandon(&login->aside);
-	free(login);
+	job->done = done;
+	job->arg = arg;
+	struct aside *aside = aside_start(base, &kind, job);
+	if (aside == NULL)
+		drop(job);
+	return aside;
 }

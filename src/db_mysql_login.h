@@ -9,23 +9,21 @@
 
 #include "check.h"
 
+struct aside;
 struct database_config;
 struct event_base;
-struct mysql_login;
 struct st_mysql; /* the library's MYSQL */
 
 /* The largest packet that a server may send, bytes: no row that we ask for is larger. */
 #define MYSQL_ANSWER_PACKET_MAX ((size_t)128 << 20)
 
-/* Told once, in the loop, and the login is freed then. The connection is the callee's; not logged in: it can only say why, and be closed. */
+/* Told once, in the loop. The connection is the callee's; not logged in: it can only say why, and be closed. */
 typedef void mysql_login_fn(void *arg, struct st_mysql *mysql, bool logged_in);
 
 /* Begins to connect to this host, a name, an address or the path of a socket. Nothing of config or host is used after the call. NULL: there is no
- * thread for it, errno says why. */
-struct mysql_login *mysql_login_start(struct event_base *base, const struct database_config *config, const char *host, mysql_login_fn *done,
+ * thread for it, errno says why. After aside_abandon() the thread closes what it has when it comes to its end, seconds after server_connect_timeout
+ * at the latest, or when the resolver gives up. */
+struct aside *mysql_login_start(struct event_base *base, const struct database_config *config, const char *host, mysql_login_fn *done,
     void *arg) MUST_CHECK;
-/* Forgets it: nothing is told, and the thread closes what it has when it comes to its end, seconds after server_connect_timeout at the latest, or
- * when the resolver gives up. NULL is fine. Nulls the caller's pointer. */
-void mysql_login_abandon(struct mysql_login **login);
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "aside.h"
 #include "buf.h"
 #include "config.h"
 #include "db_driver.h"
@@ -32,7 +33,7 @@ struct db_conn {
 	const struct db_events *events;       /* the owner's; not owned */
 	void *arg;                            /* their argument */
 	unsigned idle_transaction_s;          /* seconds a transaction may be idle */
-	struct resolve *resolve;              /* the host's name is looked up; NULL: not now. Owned */
+	struct aside *resolve;                /* the host's name is looked up; NULL: not now. Owned */
 	PGconn *pg;                           /* owned; NULL between two hosts, and until this one's name is looked up */
 	size_t host;                          /* which of config->host is tried or was taken */
 	bool connected;                       /* libpq has logged in */
@@ -485,7 +486,7 @@ connect_host(struct db_conn *conn)
 	intake_end(&conn->intake);
 	PQfinish(conn->pg);
 	conn->pg = NULL;
-	resolve_abandon(&conn->resolve);
+	aside_abandon(&conn->resolve);
 	intake_init(&conn->intake, conn->base, &conn->io, DB_ANSWER_MAX);
 	conn->error = (struct db_error){ .class = DB_OK };
 	conn->connected = conn->failed = false;
@@ -550,7 +551,7 @@ pg_close(struct db_conn **place)
 	event_del(&conn->timer);
 	PQclear(conn->result);
 	intake_end(&conn->intake);
-	resolve_abandon(&conn->resolve);
+	aside_abandon(&conn->resolve);
 	PQfinish(conn->pg);
 	buf_free(&conn->text);
 	free(conn);

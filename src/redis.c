@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "arena.h"
+#include "aside.h"
 #include "buf.h"
 #include "check.h"
 #include "config.h"
@@ -57,7 +58,7 @@ struct redis {
 	char *name;                        /* for CLIENT SETNAME; owned */
 	enum link_state state;
 	struct list commands;              /* struct command; empty while WAITING */
-	struct resolve *resolve;           /* CONNECTING: the host's name is looked up; NULL: not now */
+	struct aside *resolve;             /* CONNECTING: the host's name is looked up; NULL: not now */
 	redisContext *context;             /* socket, write buffer, reader; NULL while WAITING, and while that is looked up */
 	struct ssl_st *tls;                /* of the context; NULL while WAITING, and without rediss:// */
 	redisReplyObjectFunctions functions; /* of its reader */
@@ -544,7 +545,7 @@ link_connect(struct redis *r)
 static void
 link_disconnect(struct redis *r)
 {
-	resolve_abandon(&r->resolve);
+	aside_abandon(&r->resolve);
 	if (r->readable != NULL)
 		event_free(r->readable);
 	if (r->writable != NULL)

@@ -11,18 +11,13 @@
 #include "aside.h"
 #include "buf.h"
 
-/* The thread's. */
 struct lookup {
+	resolve_fn *done;
+	void *arg;        /* its argument */
 	char *host;
 	struct buf addresses;
 	int error;        /* of getaddrinfo(); 0: none */
 	int system_error; /* with EAI_SYSTEM: an errno */
-};
-
-struct resolve {
-	struct aside *aside;
-	resolve_fn *done;
-	void *arg;        /* its argument */
 };
 
 bool
@@ -65,43 +60,25 @@ drop(void *work)
 /* -- in the loop */
 
 static void
-on_end(void *arg, void *work)
+tell(void *work)
 {
-	struct resolve r = *(struct resolve *)arg;
 	struct lookup *l = work;
-	free(arg);
 	if (l->addresses.len > 0)
-		r.done(r.arg, buf_cstr(&l->addresses), "");
+		l->done(l->arg, buf_cstr(&l->addresses), "");
 	else
-		r.done(r.arg, NULL, l->error == EAI_SYSTEM ? strerror(l->system_error) : gai_strerror(l->error == 0 ? EAI_NONAME : l->error));
+		l->done(l->arg, NULL, l->error == EAI_SYSTEM ? strerror(l->system_error) : gai_strerror(l->error == 0 ? EAI_NONAME : l->error));
 	drop(l);
 }
 
-struct resolve *
+struct aside *
 resolve_start(struct event_base *base, const char *host, resolve_fn *done, void *arg)
 {
-	static const struct aside_work kind = { .run = look_up, .drop = drop };
+	static const struct aside_work kind = { .run = look_up, .done = tell, .drop = drop };
 	ASSERT(!resolve_is_needless(host));
-	struct resolve *r = xcalloc(1, sizeof *r);
 	struct lookup *l = xcalloc(1, sizeof *l);
-	*l = (struct lookup){ .host = xstrdup(host), .addresses = BUF_INIT };
-	r->done = done;
-	r->arg = arg;
-	r->aside = aside_start(base, &kind, l, on_end, r);
-	if (r->aside != NULL)
-		return r;
-	drop(l);
-	free(r);
-	return NULL;
-}
-
-void
-resolve_abandon(struct resolve **place)
-{
-	struct resolve *r = *place;
-	*place = NULL;
-	if (r == NULL)
-		return;
-	aside_abandon(&r->aside);
-	free(r);
+	*l = (struct lookup){ .done = done, .arg = arg, .host = xstrdup(host), .addresses = BUF_INIT };
+	struct aside *aside = aside_start(base, &kind, l);
+	if (aside == NULL)
+		drop(l);
+	return aside;
 }

@@ -6,17 +6,15 @@
 
 #include "check.h"
 
+struct aside;
 struct event_base;
-struct resolve;
 
 /* Told once, in the loop. `addresses`: numeric, divided by commas, in the order in which to try them; NULL: there are none, and `why` says why not. */
 typedef void resolve_fn(void *arg, const char *addresses, const char *why);
 
 /* Is it an address or the path of a socket, so that nobody need be asked? */
 bool resolve_is_needless(const char *host);
-/* Begins to look the host up; the name is copied. NULL: there is no thread for it, errno says why. */
-struct resolve *resolve_start(struct event_base *base, const char *host, resolve_fn *done, void *arg) MUST_CHECK;
-/* Forgets it: nothing is told. NULL is fine. Nulls the caller's pointer. */
-void resolve_abandon(struct resolve **resolve);
+/* Begins to look the host up; the name is copied. aside_abandon() forgets it. NULL: there is no thread for it, errno says why. */
+struct aside *resolve_start(struct event_base *base, const char *host, resolve_fn *done, void *arg) MUST_CHECK;
 
 #endif
