@@ -204,17 +204,18 @@ def test_no_connections_left(db, redis_server, redis_client, sluice):
 
 
 def test_deadlock_is_retried(db, redis_server, redis_client, sluice):
-    """Another writer locks row 2, sluice row 1 and waits for 2, the writer wants 1: sluice loses, and tries again."""
+    """Another writer locks row 2, sluice row 1 and waits for 2, the writer, who has changed more, wants 1: sluice loses, and tries again."""
     db.user_execute("CREATE TABLE orders (id bigint PRIMARY KEY, v varchar(10))")
-    db.execute("INSERT INTO orders VALUES " + ", ".join(f"({number}, 'old')" for number in range(1, 1001)))
+    db.execute("INSERT INTO orders VALUES (1, 'old'), (2, 'old'), (3, 'old')")
     daemon = sluice(queue_config(redis_server, db, queue={"mode": "upsert", "key": "id"}))
-    with holding(db, "UPDATE orders SET v = 'other' WHERE id > 1") as writer:
+    with holding(db, "UPDATE orders SET v = 'other' WHERE id = 2") as writer:
+        writer.execute("INSERT INTO orders VALUES " + ", ".join(f"({number}, 'other')" for number in range(5000, 6000)))
         redis_client.lpush("orders", '{"id":1,"v":"new"}', '{"id":2,"v":"new"}', '{"id":2000,"v":"new"}')
         wait_until(lambda: db.value(WAITING[db.driver]) > 0, 10, "sluice waiting for the row", pause=LOOK_SECONDS)
         writer.execute("UPDATE orders SET v = 'other' WHERE id = 1")
         writer.connection.commit()
     wait_empty(redis_client)
-    assert db.query("SELECT id, v FROM orders WHERE id IN (1, 2, 3, 2000) ORDER BY id") == [(1, "new"), (2, "new"), (3, "other"), (2000, "new")]
+    assert db.query("SELECT id, v FROM orders WHERE id IN (1, 2, 3, 2000) ORDER BY id") == [(1, "new"), (2, "new"), (3, "old"), (2000, "new")]
     assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "retry"}) >= 1
     assert not redis_client.exists("{orders}:dead")
 
