@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "commands.h"
 #include "config.h"
+#include "source_list.h"
 
 #define FIELD_MAX 200 /* bytes of a field of INFO */
 
@@ -276,10 +277,34 @@ check_key(struct check *c, const char *where, const char *option, const char *ke
 	command_answer_free(&answer);
 }
 
+/* Did the last owner leave what only his ledger knows? lease.lua refuses as long as orders wait, then. */
+static void
+check_last_owner(struct check *c, const char *where, const struct queue_config *queue)
+{
+	struct command_answer answer;
+	struct buf ours = BUF_INIT;
+	char *state = source_list_state_key(queue->list_key);
+	const char *const words[] = { "HMGET", state, "ledger", "clean" };
+	config_ledger_name(queue, &ours);
+	if (c->redis && ask(c, "who drained the queue last", REDIS_ARRAY, 4, words, &answer)) {
+		struct redis_value *const *said = answer.value->elements;
+		bool unclean = answer.value->n == 2 && said[0]->type == REDIS_STRING && said[1]->type == REDIS_NIL;
+		bool known = strcmp(buf_cstr(&ours), "none") != 0 && unclean && strcmp(said[0]->text, "none") != 0;
+		if (known && strcmp(said[0]->text, buf_cstr(&ours)) != 0)
+			check_finding(c, LEVEL_WARNING, where, "the last owner of the list wrote another ledger (%s) and has not ended cleanly: a daemon that "
+			    "starts with this configuration stands by while orders wait, for some may be stored already. Run one with the former configuration and "
+			    "reload this one, or choose by sluice accept", said[0]->text);
+		command_answer_free(&answer);
+	}
+	free(state);
+	buf_free(&ours);
+}
+
 void
 check_redis_keys(struct check *c, const char *where, const struct queue_config *queue)
 {
 	ASSERT(queue->list_key != NULL && queue->dead_letter != NULL);
 	check_key(c, where, "source", queue->list_key);
 	check_key(c, where, "dead_letter", queue->dead_letter);
+	check_last_owner(c, where, queue);
 }

@@ -118,6 +118,12 @@ companion_key(const char *key, const char *suffix)
 	return text;
 }
 
+char *
+source_list_state_key(const char *key)
+{
+	return companion_key(key, ":sluice");
+}
+
 struct source_list *
 source_list_new(struct redis *commands, struct redis *waiting, const char *key, int pop, const char *dead_key, const char *owner, const char *ledger)
 {
@@ -126,7 +132,7 @@ source_list_new(struct redis *commands, struct redis *waiting, const char *key, 
 	s->commands = commands;
 	s->waiting = waiting;
 	s->key = xstrdup(key);
-	s->state_key = companion_key(key, ":sluice");
+	s->state_key = source_list_state_key(key);
 	s->lease_key = companion_key(key, ":sluice:lease");
 	s->dead_key = xstrdup(dead_key);
 	s->owner = xstrdup(owner);

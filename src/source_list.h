@@ -18,6 +18,9 @@ struct source_list;
 
 #define SOURCE_SAMPLE_EDGE 256 /* bytes of each end of an item that a sample shows */
 
+/* The hash in which a list's positions stand, "{orders}:sluice". The caller frees it. */
+char *source_list_state_key(const char *key);
+
 struct source_lease {
 	enum redis_class class;
 	const char *why;

@@ -503,6 +503,7 @@ def test_renamed_between_two_runs(db, redis_server, redis_client, sluice, how):
     old = dict(daemon.config)
     daemon.config["queue renamed"] = daemon.config.pop("queue orders")
     daemon.write_config()
+    assert ("wrote another ledger (orders of" in daemon.command("check").stdout) == (how != "stop")
     daemon.start(wait=False)
     if how != "kill":
         daemon.wait_log("queue renamed: took the queue over")

@@ -79,7 +79,7 @@ def test_04_stalled_owner(db, redis_server, redis_client, sluice, times):
         stalled.signal(signal.SIGCONT)
         assert redis_client.llen("orders") > 0, "woken too late to do harm"
         wait_drained(redis_client)
-        wait_until(lambda: "standing by" in stalled.log or "does not know our epoch" in stalled.log, 10, "that it found out")
+        wait_until(lambda: "standing by" in stalled.log or "another epoch than our" in stalled.log, 10, "that it found out")
         assert owner_of(redis_client, daemons) is other
         audit(redis_client, db, pushed)
 
