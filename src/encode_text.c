@@ -294,31 +294,85 @@ add_string(struct buf *out, const char *inside, size_t len)
 	add_element(out, text, json_unescape(inside, len, text));
 }
 
-void
+/* The shape of an array, as far as it is read. */
+struct box {
+	size_t depth;                        /* of the array under way */
+	size_t deepest;                      /* of any so far */
+	bool has_values;                     /* there was one; it stood in the deepest */
+	size_t count[JSON_DEPTH_MAX + 1];    /* elements so far of the arrays under way, by depth */
+	bool has_length[JSON_DEPTH_MAX + 1]; /* an array of that depth has ended, */
+	size_t length[JSON_DEPTH_MAX + 1];   /* and was so long */
+};
+
+/* Each of these three returns whether it may still be a box. */
+static bool
+box_open(struct box *box)
+{
+	ASSERT(box->depth < JSON_DEPTH_MAX);
+	box->count[box->depth++]++;
+	box->count[box->depth] = 0;
+	if (box->depth <= box->deepest)
+		return true;
+	box->deepest = box->depth;
+	return !box->has_values;
+}
+
+static bool
+box_close(struct box *box)
+{
+	size_t depth = box->depth--, n = box->count[depth];
+	ASSERT(depth > 0);
+	bool same = !box->has_length[depth] || box->length[depth] == n;
+	box->has_length[depth] = true;
+	box->length[depth] = n;
+	return same;
+}
+
+static bool
+box_value(struct box *box)
+{
+	box->count[box->depth]++;
+	box->has_values = true;
+	return box->depth == box->deepest;
+}
+
+bool
 text_from_array(struct buf *out, const char *raw, size_t len)
 {
 	const char *end = raw + len;
+	struct box box = { .depth = 0 };
+	bool ok = true;
 
 	ASSERT(len >= 2 && raw[0] == '[' && end[-1] == ']');
-	while (raw < end) {
+	while (raw < end && ok) {
 		size_t n = 1;
 		switch (*raw) {
-		case '[': buf_addc(out, '{'); break;
-		case ']': buf_addc(out, '}'); break;
+		case '[':
+			ok = box_open(&box);
+			buf_addc(out, '{');
+			break;
+		case ']':
+			ok = box_close(&box);
+			buf_addc(out, '}');
+			break;
 		case ',': buf_addc(out, ','); break;
 		case ' ': case '\t': case '\r': case '\n': break;
 		case 'n':
+			ok = box_value(&box);
 			n = 4;
 			buf_adds(out, "NULL");
 			break;
 		case '"':
+			ok = box_value(&box);
 			n = string_len(raw, end);
 			add_string(out, raw + 1, n - 2);
 			break;
 		default:
+			ok = box_value(&box);
 			n = value_len(raw, end);
 			add_element(out, raw, n);
 		}
 		raw += n;
 	}
+	return ok;
 }

@@ -17,7 +17,8 @@ bool text_from_base64(struct buf *out, const char *text, size_t len) MUST_CHECK;
 bool text_from_iso(struct buf *out, const char *text, size_t len, bool date_only) MUST_CHECK;
 /* Microseconds since 1970 as `YYYY-MM-DD HH:MM:SS.ffffff`, UTC. */
 void text_from_time(struct buf *out, int64_t time_us);
-/* A JSON array that json_read() has accepted as a literal of a PostgreSQL array. */
-void text_from_array(struct buf *out, const char *raw, size_t len);
+/* A JSON array that json_read() has accepted as a literal of a PostgreSQL array. False: it is no box, which is arrays of one length at each depth, and
+ * values only in the innermost. PostgreSQL before 17 takes some of these all the same, and makes of [[[1]],[2]] an empty array. */
+bool text_from_array(struct buf *out, const char *raw, size_t len) MUST_CHECK;
 
 #endif

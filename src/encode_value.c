@@ -94,7 +94,8 @@ add_message(struct value_context *context, enum column_kind kind, const struct j
 		if (value->kind != JSON_ARRAY)
 			break;
 		buf_reset(&context->scratch);
-		text_from_array(&context->scratch, value->raw, value->raw_len);
+		if (!text_from_array(&context->scratch, value->raw, value->raw_len))
+			return "its arrays differ in length or depth";
 		return add_buf(context, out, &context->scratch);
 	case COLUMN_BINARY:
 		if (context->driver == DRIVER_POSTGRESQL)

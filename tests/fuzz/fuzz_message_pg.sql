@@ -41,7 +41,17 @@ BEGIN
 	RETURN found;
 END $$;
 
--- Is the literal that array? PostgreSQL's arrays are boxes of at most six dimensions, so only a flat one must be taken.
+-- The lengths of an array and of the arrays in it, '3x2'; NULL where they differ, or stand beside other values.
+CREATE FUNCTION pg_temp.shape(list json) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+	shapes text[] := ARRAY(SELECT CASE json_typeof(value) WHEN 'array' THEN coalesce(pg_temp.shape(value), 'none') ELSE '' END
+		FROM json_array_elements(list));
+BEGIN
+	RETURN CASE WHEN shapes = '{}' THEN '0' WHEN 'none' = ANY (shapes) OR NOT shapes[1] = ALL (shapes) THEN NULL
+		ELSE cardinality(shapes) || CASE shapes[1] WHEN '' THEN '' ELSE 'x' || shapes[1] END END;
+END $$;
+
+-- Is the literal that array? PostgreSQL's have at most six dimensions, so only a flat one must be taken.
 CREATE FUNCTION pg_temp.same_array(literal text, list json, had_nul boolean) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
 	found text[];
@@ -91,7 +101,9 @@ BEGIN
 		refuse := CASE WHEN kind <> 'string' THEN 'base64() takes a string' WHEN pg_temp.base64(v #>> '{}') IS NULL THEN 'not base64' END;
 		wanted := pg_temp.base64(v #>> '{}')::text;
 	ELSIF name = 'list' AND kind = 'array' THEN
-		IF had_nul AND EXISTS (SELECT FROM unnest(pg_temp.string_leaves(v)) e WHERE strpos(e, U&'\FDD0') > 0) THEN
+		IF pg_temp.shape(v) IS NULL THEN
+			refuse := 'its arrays differ in length or depth';
+		ELSIF had_nul AND EXISTS (SELECT FROM unnest(pg_temp.string_leaves(v)) e WHERE strpos(e, U&'\FDD0') > 0) THEN
 			refuse := '\u0000 cannot be stored in a PostgreSQL text';
 		ELSIF ours IS NOT NULL AND NOT pg_temp.same_array(ours, v, had_nul) THEN
 			wrong := format('%s is %s, PostgreSQL has %s', name, ours, v);

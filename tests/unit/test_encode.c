@@ -373,6 +373,30 @@ test_arrays(void **state)
 	    "{1}\t{\"{\\\\\"k\\\\\":[\\\\\"}\\\\\\\\\\\\\"\\\\\",{}]}\",\"{}\"}\t{\"\\\\\"\\\\\\\\\xc3\xa9\\n\",\"\",\"NULL\"}\n");
 }
 
+/* PostgreSQL 15 makes an empty array of [[[1]],[2]], and puts a NULL into [[1],[[2,3]]]. */
+static void
+test_arrays_that_are_no_box(void **state)
+{
+	static const char *const boxes[] = { "[]", "[[1],[2]]", "[[null,{\"a\":[1]}],[\"[\",true]]", "[[],[]]", "[[[1],[2]],[[3],[4]]]" };
+	static const char *const others[] = { "[[[1]],[2]]", "[[1],[[2,3]]]", "[1,[2]]", "[[1],2]", "[null,[null]]", "[[1,2],[3]]", "[[],[1]]", "[[[]],[]]",
+		"[[1],[\"a\",\"b\"]]", "[[[1],[2]],[[3]]]", "[[],1]" };
+	struct fixture *f = *state;
+	char message[100], text[200];
+
+	f->columns[1].name = f->columns[2].name = NULL;
+	f->columns[0].kind = COLUMN_ARRAY;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		snprintf(message, sizeof message, "{\"id\":%s}", others[i]);
+		assert_encodes(f, ITEMS(message), "reject 0 (id): its arrays differ in length or depth\n");
+	}
+	for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++) {
+		snprintf(message, sizeof message, "{\"id\":%s}", boxes[i]);
+		snprintf(text, sizeof text, "COPY \"t\" (\"id\") FROM STDIN\n%s\n", (const char *[]){ "{}", "{{\"1\"},{\"2\"}}",
+		    "{{NULL,\"{\\\\\"a\\\\\":[1]}\"},{\"[\",\"true\"}}", "{{},{}}", "{{{\"1\"},{\"2\"}},{{\"3\"},{\"4\"}}}" }[i]);
+		assert_encodes(f, ITEMS(message), text);
+	}
+}
+
 static void
 test_binary(void **state)
 {
@@ -599,7 +623,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_copy), TEST(test_copy_escapes), TEST(test_copy_sets), TEST(test_postgresql_insert), TEST(test_postgresql_ignore),
 		TEST(test_postgresql_upsert), TEST(test_passes_in_order), TEST(test_upserts_in_order_of_keys), TEST(test_postgresql_newer), TEST(test_mysql_insert),
-		TEST(test_mysql_ignore), TEST(test_mysql_upsert), TEST(test_sources), TEST(test_json_column), TEST(test_arrays), TEST(test_binary),
+		TEST(test_mysql_ignore), TEST(test_mysql_upsert), TEST(test_sources), TEST(test_json_column), TEST(test_arrays), TEST(test_arrays_that_are_no_box), TEST(test_binary),
 		TEST(test_dates), TEST(test_bits), TEST(test_rejects), TEST(test_nothing_left), TEST(test_statement_max),
 		cmocka_unit_test(test_escapes_anywhere), cmocka_unit_test(test_iso), cmocka_unit_test(test_base64),
 	};
