@@ -197,6 +197,7 @@ ask_for_lease(struct queue *q)
 	if (q->ending > HANDS_OVER && q->state == QUEUE_STANDBY)
 		return;
 	q->leasing = true;
+	q->asked_until = q->now + q->limits.lease_ms;
 	q->lease_at = q->now + q->limits.lease_ms / 3;
 	q->ports->lease(q->world, q->view, q->accepted);
 }
@@ -314,6 +315,14 @@ queue_fenced(struct queue *q)
 	queue_restart(q, wait + q->ports->random(q->world) % wait);
 }
 
+void
+queue_disowned(struct queue *q)
+{
+	queue_tell(q, LOG_LEVEL_WARNING, "Redis has another epoch than our %llu: another daemon has taken over, or Redis came back from before. Asking for "
+	    "the queue again", (unsigned long long)q->epoch);
+	queue_restart(q, 0);
+}
+
 bool
 queue_redis_failed(struct queue *q, enum redis_class class, const char *why, const char *doing)
 {
@@ -415,8 +424,6 @@ hand_over(struct queue *q, const struct lease_answer *a)
 {
 	if (q->state == QUEUE_STANDBY || q->state == QUEUE_PREPARE)
 		q->handed_over = a->elsewhere || a->epoch == 0 || a->clean; /* our ledger has nothing to say */
-	else if (q->state == QUEUE_DRAIN && a->epoch != q->epoch)
-		queue_restart(q, 0); /* another owner has come and gone since: what he left is in the ledger */
 }
 
 void
@@ -426,6 +433,8 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 	if (view != q->view)
 		return;
 	q->leasing = false;
+	if (a->class == REDIS_OK && a->granted)
+		q->lease_end = q->asked_until;
 	if (queue_redis_failed(q, a->class, a->why, "give the lease")) {
 		q->lease_at = now + q->limits.lease_ms / 3;
 	} else if (a->in_doubt) {
@@ -433,6 +442,8 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 	} else if (!a->granted) {
 		end_doubt(q);
 		stand_by(q, a);
+	} else if (q->state > QUEUE_OWN && a->epoch != q->epoch) {
+		queue_disowned(q);
 	} else if (q->state == QUEUE_STANDBY) {
 		end_doubt(q);
 		q->reason[0] = '\0';
@@ -442,7 +453,7 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 		q->clean = a->clean;
 		q->state = QUEUE_PREPARE;
 	}
-	if (a->class == REDIS_OK && q->ending == HANDS_OVER)
+	if (a->class == REDIS_OK && q->ending == HANDS_OVER && view == q->view)
 		hand_over(q, a);
 	pump(q);
 }

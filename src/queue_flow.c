@@ -455,9 +455,7 @@ queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_ans
 	uint32_t known = q->peek.overlap ? 1 : 0;
 	if (queue_redis_failed(q, a->class, a->why, "read the list") || q->ending > HANDS_OVER) {
 	} else if (a->disowned) {
-		queue_tell(q, LOG_LEVEL_WARNING, "Redis has another epoch than our %llu: another daemon has taken over, or Redis "
-		    "came back from before. Asking for the queue again", (unsigned long long)q->epoch);
-		queue_restart(q, 0);
+		queue_disowned(q);
 	} else if (q->peek.aligning) {
 		aligned(q, a);
 	} else if (q->peek.stale) {

@@ -83,6 +83,8 @@ struct queue {
 	bool redis_up;
 	bool leasing;          /* lease asked for, not answered */
 	uint64_t lease_at;     /* ms; ask (again) then */
+	uint64_t asked_until;  /* ms; what was asked for lasts so long, if it is given */
+	uint64_t lease_end;    /* ms; so long nobody else gets it, surely */
 	uint64_t epoch;        /* ours, from RAISE on; before, leased_epoch */
 	uint64_t leased_epoch; /* the one that was in Redis when the lease was given */
 	char generation[QUEUE_GENERATION_MAX];
@@ -158,6 +160,8 @@ bool queue_is_blocked(const struct queue *q);
 void queue_restart(struct queue *q, uint64_t wait_ms);
 /* Another daemon has taken over: stand down. */
 void queue_fenced(struct queue *q);
+/* Redis has not our epoch: what was read and planned counts no more. */
+void queue_disowned(struct queue *q);
 /* A wait of `base` doubled `times`, at most BACKOFF_MAX_MS, with jitter: between half of it and all. */
 uint64_t queue_backoff(struct queue *q, unsigned base, unsigned times);
 /* What a Redis error means for the queue; true: it was one. */

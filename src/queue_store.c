@@ -83,10 +83,12 @@ is_look_due(const struct queue *q)
 	return q->recheck || (q->now - q->looked_at >= every && first_ready(q, WINDOW_READ) != NULL);
 }
 
+/* Two may store at a time only if the ledger tells them apart, which a database that comes back from a backup cannot: so nothing is begun without a
+ * lease that surely lasts. */
 static bool
 may_store(struct queue *q)
 {
-	if (queue_is_halted(q) || q->cutting || q->aligning || is_look_due(q))
+	if (q->now >= q->lease_end || queue_is_halted(q) || q->cutting || q->aligning || is_look_due(q))
 		return false;
 	if (q->limits.rate == 0)
 		return true;

@@ -67,7 +67,7 @@ mutant 1 "dead history stays in the ledger" queue_flow.c \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep + row->count };'
 mutant "1 --seed 91000" "the oldest row is overwritten while an empty one is in use" queue_ring.c \
 	'room->empty > 0 ? room->empty_spare : room->spare' 'room->spare'
-mutant "1 --seed 533000" "no margin of rows that may be survivors" reconcile.c \
+mutant "1 --seed 113000" "no margin of rows that may be survivors" reconcile.c \
 	'from = firsts[plan_margin(n) - 1];' 'from = firsts[0];'
 mutant 1 "an operator's choice holds for all that waits" queue_history.c \
 	'q->doubt_end = q->settled + doubtful;' 'q->doubt_end = q->settled + q->backlog;'

@@ -177,6 +177,52 @@ renew(struct world *w, uint64_t epoch)
 	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = epoch, .elsewhere = w->elsewhere });
 }
 
+/* Time passes, and the lease is renewed. */
+static void
+pass_leased(struct world *w, uint64_t ms)
+{
+	pass(w, ms);
+	renew(w, look(w).epoch);
+}
+
+/* Only who surely has the lease begins to store: a database that came back from a backup may have forgotten that another has taken over. */
+static void
+stores_only_while_its_lease_lasts(void **state)
+{
+	struct world *w = *state;
+	w->limits.lease_ms = 900; /* sooner than the table is looked at again */
+	drain(w, "abcd");
+	show(w);
+	pass(w, w->limits.lease_ms);
+	assert_false(give(w));
+	assert_int_equal(look(w).wanted, 0);
+	renew(w, look(w).epoch);
+	assert_true(look(w).wanted > 0);
+	pass(w, w->limits.lease_ms - 1);
+	commit(w);
+	pass(w, 1);
+	settle(w);
+	assert_int_equal(look(w).settled, 4);
+}
+
+/* Another has owned the list since, and is gone again. */
+static void
+the_lease_tells_that_another_has_come_and_gone(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	renew(w, look(w).epoch + 1);
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	assert_told(w, "another epoch than our");
+	lease(w);
+	own(w);
+	recall(w, NULL, 0);
+	show(w);
+	commit(w);
+	settle(w);
+}
+
 /* While the database was asked somebody took the list over, perhaps with another ledger, and went: what he left is not ours to know. */
 static void
 owns_only_what_nobody_owned_since_the_lease(void **state)
@@ -253,7 +299,7 @@ hands_over_what_the_ledger_tells(void **state)
 	ok(w, STATEMENT_ROLLBACK);
 	assert_non_null(strstr(look(w).reason, "Waits for: cannot store: no"));
 	assert_int_equal(look(w).state, QUEUE_DRAIN);
-	pass(w, 30000);
+	pass_leased(w, 30000);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE);
 	commit(w);
@@ -711,7 +757,7 @@ a_piece_is_refused_by_an_altered_table(void **state)
 	drain(w, "abcd");
 	show(w);
 	refuse(w, -1, "23505", "");
-	pass(w, 6000);
+	pass_leased(w, 6000);
 	assert_true(give(w));
 	answer_at(w, 0, STATEMENT_CATALOGUE, &(struct answer){ .item = -1, .altered = true });
 	refuse(w, 1, "23505", "");
@@ -925,7 +971,7 @@ an_altered_table_is_the_operators_affair(void **state)
 	struct world *w = *state;
 	drain(w, "ab");
 	show(w);
-	pass(w, 5000);
+	pass_leased(w, 5000);
 	assert_true(give(w));
 	answer_at(w, 0, STATEMENT_CATALOGUE, &(struct answer){ .altered = true });
 	assert_told(w, "was altered");
@@ -934,7 +980,7 @@ an_altered_table_is_the_operators_affair(void **state)
 		refuse(w, 0, whys[i][0], whys[i][1]);
 		assert_int_equal(look(w).block, BLOCK_SETUP);
 		assert_told(w, i == 0 ? "23502, column total" : "no code");
-		pass(w, 30000);
+		pass_leased(w, 30000);
 		assert_true(give(w));
 		ok(w, STATEMENT_CATALOGUE);
 		assert_int_equal(look(w).block, BLOCK_SETUP); /* until it takes a row */
@@ -962,13 +1008,13 @@ a_hundred_refusals_are_the_tables_fault(void **state)
 	assert_int_equal(look(w).block, BLOCK_NONE);
 	refuse(w, 99, "23502", "total");
 	assert_told(w, "23502 (data), column total");
-	pass(w, 1000);
+	pass_leased(w, 1000);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE);
 	assert_int_equal(look(w).block, BLOCK_SETUP);
 	refuse(w, 100, "", "");
 	assert_told(w, "no code (data). Mend");
-	pass(w, 2000);
+	pass_leased(w, 2000);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE);
 	commit(w);
@@ -1086,6 +1132,7 @@ main(void)
 		STORY(a_stopping_queue_stores_what_stands_before_the_committed),
 		STORY(a_blocked_queue_stops_at_once),
 		STORY(a_stopped_queue_begins_anew),
+		STORY(stores_only_while_its_lease_lasts), STORY(the_lease_tells_that_another_has_come_and_gone),
 		STORY(owns_only_what_nobody_owned_since_the_lease), STORY(hands_over_when_nothing_is_left_to_settle),
 		STORY(hands_over_what_the_ledger_tells),
 		STORY(has_nothing_to_hand_over_where_another_ledger_was_written),
