@@ -590,8 +590,9 @@ def test_redis_by_another_way(db, redis_server, redis_client, sluice):
         reload(daemon, "redis: url unix://", config=changed(daemon, "redis", url=f"redis://127.0.0.1:{redis_server.port}"))
         wait_at_work(redis_client)
         assert daemon.metric("sluice_takeovers_total", queue="orders") == 2
-        names = [client["addr"] for client in redis_client.client_list() if client["name"].startswith("sluice")]
-        assert len(names) == 2 and not any(redis_server.socket in address for address in names)
+        links = [(client["name"], client["addr"], client["age"], client["cmd"]) for client in redis_client.client_list()
+                 if client["name"].startswith("sluice")]
+        assert len(links) == 2 and not any(redis_server.socket in link[1] for link in links), links
     wait_drained(redis_client)
     assert audit(redis_client, db, load.numbers()) == (len(load.numbers()), 0)
 

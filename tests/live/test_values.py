@@ -114,7 +114,7 @@ CASES = {
              '{"a,b","{}","q\\"q","back\\\\slash","NULL",NULL,"","sp ace","tab\t",true,12.10}'),
         Case("texts", '["a\\u0000"]', Refused("", "u0000")),
         Case("grid", "[[1,2],[3,4]]", "{{1,2},{3,4}}"),
-        Case("grid", "[[1],[2,3]]", Refused("22P02")),
+        Case("grid", "[[1],[2,3]]", Refused("", "differ in length")),
         Case("moods", '["ok","sad"]', "{ok,sad}"),
         Case("docs", '[{"a": "x,\\"y\\""},null]', '{"{\\"a\\": \\"x,\\\\\\"y\\\\\\"\\"}",NULL}'),
         Case("addr", '"10.0.0.1/8"', "10.0.0.1/8"),
