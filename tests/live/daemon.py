@@ -63,6 +63,7 @@ class Sluice:
 
     def start(self, wait=True):
         """Starts it; waits until /readyz says that Redis and every pool are up."""
+        assert not self.running(), "nobody would end the one that runs"
         with open(self.log_path, "ab") as log:
             command = [self.program, "-c", self.config_path, "run"]
             self.process = subprocess.Popen(dying_with_us(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
