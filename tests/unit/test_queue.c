@@ -217,7 +217,7 @@ the_lease_tells_that_another_has_come_and_gone(void **state)
 	assert_told(w, "another epoch than our");
 	lease(w);
 	own(w);
-	recall(w, NULL, 0);
+	recall(w, &(struct ledger_row){ .dead = "" }, 0);
 	show(w);
 	commit(w);
 	settle(w);
@@ -410,7 +410,7 @@ the_clean_end_is_said_until_redis_has_heard_it(void **state)
 	w->clean = false;
 	lease(w);
 	own(w);
-	recall(w, NULL, 0);
+	recall(w, &(struct ledger_row){ .dead = "" }, 0);
 	assert_true(w->releases == 2 && w->clean);
 	queue_released(w->q, w->now, w->view, REDIS_PAUSE, false);
 	assert_int_equal(look(w).state, QUEUE_STANDBY);
