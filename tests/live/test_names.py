@@ -73,7 +73,7 @@ def test_names_that_are_known(tls, redis_server, redis_client, sluice, release, 
     config = queue_config(redis_server, tls.server)
     config["redis"]["url"] = f"redis://here.test:{redis_server.port}"
     config["database shop"] = tls.server.section(host="nowhere.test, here.test", port=tls.port, sslmode="require")
-    daemon = sluice(config, program=release.path("src/sluice"))
+    sluice(config, program=release.path("src/sluice"))
     pushed = push(redis_client, "orders", range(1000))
     wait_drained(redis_client)
     assert audit(redis_client, tls.server, pushed) == (1000, 0)
