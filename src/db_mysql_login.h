@@ -17,7 +17,7 @@ struct st_mysql; /* the library's MYSQL */
 /* The largest packet that a server may send, bytes: no row that we ask for is larger. */
 #define MYSQL_ANSWER_PACKET_MAX ((size_t)128 << 20)
 
-/* Told once, in the loop. The connection is the callee's; not logged in: it can only say why, and be closed. */
+/* Told once, in the loop; the aside is freed already. The connection is the callee's; not logged in: it can only say why, and be closed. */
 typedef void mysql_login_fn(void *arg, struct st_mysql *mysql, bool logged_in);
 
 /* Begins to connect to this host, a name, an address or the path of a socket. Nothing of config or host is used after the call. NULL: there is no

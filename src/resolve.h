@@ -9,7 +9,8 @@
 struct aside;
 struct event_base;
 
-/* Told once, in the loop. `addresses`: numeric, divided by commas, in the order in which to try them; NULL: there are none, and `why` says why not. */
+/* Told once, in the loop; the aside is freed already. `addresses`: numeric, divided by commas, in the order in which to try them; NULL: there are none,
+ * and `why` says why not. */
 typedef void resolve_fn(void *arg, const char *addresses, const char *why);
 
 /* Is it an address or the path of a socket, so that nobody need be asked? */
