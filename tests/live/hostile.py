@@ -91,25 +91,47 @@ def redis_says(words, flood=b""):
     return treat
 
 
-def redis_spoils(redis_server, command, words, flood=b""):
-    """Passes everything on to a real Redis, but answers one command itself."""
+@contextlib.contextmanager
+def link_to(redis_server, peer, change=lambda said: said):
+    """A connection to a real Redis, whose answers go to peer, changed, until the end of the context."""
+    with socket.socket(socket.AF_UNIX) as real:
+        real.connect(redis_server.socket)
+        threading.Thread(target=_answer, args=(real, peer, change), daemon=True).start()
+        try:
+            yield real
+        finally:
+            with contextlib.suppress(OSError):
+                real.shutdown(socket.SHUT_RDWR)  # the thread waits for the next answer, and while it does, close() closes nothing
+
+
+def _answer(real, peer, change):
+    with contextlib.suppress(OSError):
+        while said := real.recv(1 << 20):
+            peer.sendall(change(said))
+
+
+def redis_with_another(redis_server, said, instead):
+    """Passes everything on to a real Redis, but for those words in its answers; the others must be as long."""
+    assert len(said) == len(instead)
+
     def treat(peer, server):
-        with socket.socket(socket.AF_UNIX) as real:
-            real.connect(redis_server.socket)
-            threading.Thread(target=_copy, args=(real, peer), daemon=True).start()
-            while command not in (said := server.hear(peer)):
-                real.sendall(said)
-        peer.sendall(words)
-        if flood:
-            server.flood(peer, flood)
-        server.listen(peer)
+        with link_to(redis_server, peer, lambda answer: answer.replace(said, instead)) as real:
+            while True:
+                real.sendall(server.hear(peer))
     return treat
 
 
-def _copy(source, target):
-    with contextlib.suppress(OSError):
-        while said := source.recv(PIECE):
-            target.sendall(said)
+def redis_spoils(redis_server, command, words, flood=b""):
+    """Passes everything on to a real Redis, but answers one command itself."""
+    def treat(peer, server):
+        with link_to(redis_server, peer) as real:
+            while command not in (said := server.hear(peer)):
+                real.sendall(said)
+            peer.sendall(words)
+            if flood:
+                server.flood(peer, flood)
+            server.listen(peer)
+    return treat
 
 
 def redis_evils():

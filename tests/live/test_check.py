@@ -3,10 +3,8 @@
 import contextlib
 import os
 import re
-import socket
 import stat
 import subprocess
-import threading
 
 import pytest
 
@@ -150,24 +148,6 @@ def own_redis(*options):
         server.kill()
 
 
-def redis_with_another(redis_server, said, instead):
-    """Passes everything on to a real Redis, but for those words in its answers; the others must be as long."""
-    assert len(said) == len(instead)
-
-    def treat(peer, server):
-        with socket.socket(socket.AF_UNIX) as real:
-            real.connect(redis_server.socket)
-            threading.Thread(target=answer, args=(real, peer), daemon=True).start()
-            while True:
-                real.sendall(server.hear(peer))
-
-    def answer(real, peer):
-        with contextlib.suppress(OSError):
-            while words := real.recv(1 << 20):
-                peer.sendall(words.replace(said, instead))
-    return treat
-
-
 @pytest.mark.parametrize("name, setting, level, words", [
     ("maxmemory-policy", "noeviction", "ok", "nothing is lost"),
     ("maxmemory-policy", "allkeys-lru", "error", "set noeviction"),
@@ -220,7 +200,7 @@ def test_snapshot_that_failed(pg, clean, sluice):
 
 def test_append_only_file_that_cannot_be_written(pg, redis_server, redis_client, sluice):
     make_table(pg)
-    with hostile.Hostile(redis_with_another(redis_server, b"aof_last_write_status:ok\r\n", b"aof_last_write_status:err\n")) as server:
+    with hostile.Hostile(hostile.redis_with_another(redis_server, b"aof_last_write_status:ok\r\n", b"aof_last_write_status:err\n")) as server:
         config = queue_config(redis_server, pg)
         config["redis"] = {"url": f"redis://127.0.0.1:{server.port}"}
         found = checked(sluice, config)
@@ -242,7 +222,7 @@ def test_replica(pg, clean, sluice):
 def test_redis_that_is_open_to_all(pg, clean, sluice, directory):
     """It only seems to be bound to another address than the loopback one."""
     make_table(pg)
-    with own_redis("--protected-mode", "no") as server, hostile.Hostile(redis_with_another(server, b"127.0.0.1", b"10.11.1.1")) as fake:
+    with own_redis("--protected-mode", "no") as server, hostile.Hostile(hostile.redis_with_another(server, b"127.0.0.1", b"10.11.1.1")) as fake:
         config = queue_config(server, pg)
         assert not checked(sluice, config).find("warning", "redis", "without a password"), "nobody else gets to the loopback address"
         config["redis"]["url"] = f"redis://127.0.0.1:{fake.port}"
