@@ -45,11 +45,13 @@ static void
 gather(struct queue *q, struct settling *s)
 {
 	uint64_t at = q->settled;
+	uint32_t dead = 0;
 	*s = (struct settling){ .base = at };
 	LIST_EACH(&q->windows, node) {
 		struct window *w = window_at(node);
 		ASSERT(w->first == at);
-		if (w->state != WINDOW_COMMITTED || s->n == SETTLE_WINDOWS_MAX)
+		dead += w->n_rejects;
+		if (w->state != WINDOW_COMMITTED || s->n == SETTLE_WINDOWS_MAX || (s->n > 0 && dead > SETTLE_DEAD_MAX))
 			break;
 		at = window_end(w);
 		s->windows[s->n++] = w;

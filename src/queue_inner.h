@@ -12,6 +12,7 @@
 #define NEVER UINT64_MAX
 #define REASON_MAX 600
 #define SETTLE_WINDOWS_MAX 32 /* bounds how long one script holds Redis up */
+#define SETTLE_DEAD_MAX 1000  /* dead letters of one script, unless a single window has more: Redis before 7 takes a million words at most */
 #define BACKOFF_MAX_MS 30000
 
 /* How it is to end; what comes later waits for less. */

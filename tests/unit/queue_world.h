@@ -49,6 +49,7 @@ struct world {
 	char waits_for[3];       /* questions to Redis in their order: peek, settle */
 	unsigned useless, kept;  /* sessions given back */
 	bool misfit;             /* what prepare() finds */
+	bool all_bad;            /* and that no item is JSON */
 	char told[16384];        /* all lines */
 };
 
@@ -154,8 +155,10 @@ on_want(void *world, unsigned sessions)
 static bool
 on_prepare(void *world, struct task *task)
 {
-	(void)task;
-	return !((struct world *)world)->misfit;
+	const struct world *w = world;
+	for (uint32_t i = 0; w->all_bad && i < task->window->count; i++)
+		window_reject(task->window, &(struct reject){ .index = i, .class = "message", .message = "no JSON" });
+	return !w->misfit;
 }
 
 static void
@@ -251,10 +254,10 @@ static void
 show(struct world *w)
 {
 	is_answered(w, 'p');
-	struct item items[256];
+	struct item items[2048];
 	size_t there = strlen(w->list) > w->offset ? strlen(w->list) - w->offset : 0;
 	uint32_t n = there < w->count ? (uint32_t)there : w->count;
-	assert_true(n <= 256);
+	assert_true(n <= sizeof items / sizeof items[0]);
 	if (w->cut && n > w->cut_at)
 		n = w->cut_at;
 	for (uint32_t i = 0; i < n; i++)

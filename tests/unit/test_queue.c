@@ -695,6 +695,30 @@ a_settle_takes_thirty_two_windows_at_most(void **state)
 }
 
 static void
+a_settle_takes_a_thousand_dead_letters_at_most(void **state)
+{
+	struct world *w = *state;
+	char list[6 * 250 + 1] = "";
+	memset(list, 'x', sizeof list - 1);
+	w->limits.batch_rows = 250;
+	w->limits.sessions = 6;
+	w->all_bad = true;
+	drain(w, list);
+	while (strchr(w->waits_for, 'p') != NULL)
+		show(w);
+	for (unsigned i = 0; i < 6; i++)
+		assert_true(give(w));
+	for (size_t i = 6; i-- > 0;) { /* the oldest comes last */
+		answer_at(w, i, STATEMENT_LEDGER, &(struct answer){ .item = -1, .affected = 1 });
+		answer_at(w, w->n_asked - 1, STATEMENT_COMMIT, &(struct answer){ .item = -1 });
+	}
+	assert_int_equal(w->windows, 4);
+	assert_in_range(w->remove, 751, 1000);
+	settle(w);
+	assert_int_equal(w->windows, 2);
+}
+
+static void
 gives_up_a_list_that_never_fits(void **state)
 {
 	struct world *w = *state;
@@ -1152,6 +1176,7 @@ main(void)
 		STORY(new_limits_count_from_now_on),
 		STORY(takes_no_session_that_it_has_no_use_for),
 		STORY(a_settle_takes_thirty_two_windows_at_most),
+		STORY(a_settle_takes_a_thousand_dead_letters_at_most),
 		STORY(gives_up_a_list_that_never_fits),
 		STORY(a_refused_row_undoes_its_piece_only),
 		STORY(a_piece_is_refused_by_a_table_long_not_seen),
