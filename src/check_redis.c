@@ -12,6 +12,7 @@
 #include "source_list.h"
 
 #define FIELD_MAX 200 /* bytes of a field of INFO */
+#define BULK_MAX (64ull << 20) /* bytes of an order that nobody needs, but for whom max_item_bytes says so */
 
 /* May the question not be asked? An ACL, or a service that has no such command, is no fault of the queue. */
 static bool
@@ -25,7 +26,7 @@ is_hidden(const struct redis_value *value)
 static bool
 ask(struct check *c, const char *what, enum redis_type type, int argc, const char *const *words, struct command_answer *answer)
 {
-	command_ask_redis(&c->config->redis, argc, words, NULL, answer);
+	command_ask_redis(&c->config->redis, argc, words, NULL, 0, answer);
 	if (answer->class == REDIS_OK && answer->value->type == type)
 		return true;
 	if (answer->class == REDIS_OK || is_hidden(answer->value)) {
@@ -219,6 +220,24 @@ check_replicas(struct check *c, const char *info)
 		    "gone, and a failover loses them: set 1, and min-replicas-max-lag");
 }
 
+/* What is pushed has to be read before it can be a dead letter: read, written down as one, and sent back. */
+static void
+check_largest(struct check *c)
+{
+	char value[FIELD_MAX];
+	size_t wanted = 0;
+	if (!config_get(c, "proto-max-bulk-len", value))
+		return;
+	for (size_t i = 0; i < c->config->n_queues; i++)
+		wanted = c->config->queues[i].max_item_bytes > wanted ? c->config->queues[i].max_item_bytes : wanted;
+	unsigned long long taken = strtoull(value, NULL, 10);
+	if (taken > BULK_MAX && taken / 4 > wanted)
+		check_finding(c, LEVEL_WARNING, "redis", "proto-max-bulk-len %s: a single order may be as large, and takes five times that here, and in "
+		    "Redis, before it is a dead letter for being larger than max_item_bytes (%zu): set 16mb, or what you need", value, wanted);
+	else
+		check_finding(c, LEVEL_OK, "redis", "proto-max-bulk-len %s: larger orders are refused as they are pushed", value);
+}
+
 /* In the order of what matters; the first that may not be seen ends it, for the others may not either. */
 static void
 check_config(struct check *c, const char *info)
@@ -234,6 +253,7 @@ check_config(struct check *c, const char *info)
 		c->losing = say_setting(c, "appendfsync", value)->losing;
 	if (config_get(c, "tcp-keepalive", value))
 		(void)say_setting(c, "tcp-keepalive", value);
+	check_largest(c);
 	check_door(c);
 	check_replicas(c, info);
 }

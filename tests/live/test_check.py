@@ -159,6 +159,8 @@ def own_redis(*options):
     ("appendfsync", "no", "warning", "set everysec"),
     ("tcp-keepalive", "0", "warning", "set 60"),
     ("tcp-keepalive", "300", "ok", "are closed"),
+    ("proto-max-bulk-len", "512mb", "warning", "set 16mb"),
+    ("proto-max-bulk-len", "16mb", "ok", "are refused"),
     ("maxmemory", "0", "warning", "set maxmemory"),
     ("maxmemory", "1gb", "ok", "are used"),
     ("maxmemory", "1000000000000000", "warning", "its host has"),

@@ -46,7 +46,7 @@ def test_redis(pg, clean, sluice):
         make_table(pg)
         done = sluice(queue_config(server, pg), start=False).command("check")
         findings = [line for line in done.stdout.splitlines() if "  redis  " in line]
-        assert done.returncode == 0 and len(findings) == 6, done.stdout
+        assert done.returncode == 0 and len(findings) == 7, done.stdout
         assert all(line.startswith("ok ") for line in findings), "sluice check is content with all of it"
         settings = server.client(decode_responses=True).config_get("*")
         assert settings["tcp-keepalive"] == "60" and settings["tcp-backlog"] == "4096" and settings["save"] == ""
