@@ -19,7 +19,10 @@
 #include "nearest.h"
 #include "text.h"
 
-#define PAGE_ITEMS 1000
+#define PAGE_FIRST ((size_t)16)
+#define PAGE_ITEMS ((size_t)1000)
+#define PAGE_BYTES ((size_t)8 << 20) /* of letters, and the one that goes beyond it */
+#define EDGE ((size_t)256) /* as in dead.lua */
 #define STEP_HEAD 7 /* words of EVAL before the letters */
 #define STEP_BYTES ((size_t)8 << 20) /* of one script call: Redis serves nobody else meanwhile */
 
@@ -57,6 +60,7 @@ struct dead {
 	struct buf decoded;          /* a payload that was base64 */
 	uint64_t first, count;       /* which of them: from index `first` on, at most `count` */
 	int json, yes, all;          /* options */
+	size_t page;                 /* letters to ask for next; 0: none have been yet */
 	struct buf cells;            /* list: the table */
 	uint64_t done, left;         /* retry, drop: taken; left because they cannot be retried */
 	int status;                  /* for exit; other than EX_OK: it was said why, and nothing more is done */
@@ -69,7 +73,7 @@ read_letter(struct dead *d, const struct redis_value *text)
 {
 	struct letter letter = { .text = text };
 	struct json_value *f = letter.fields;
-	ASSERT(text->text != NULL); /* nothing is dropped where no budget was given */
+	ASSERT(text->text != NULL); /* dropped ones are no part of a page */
 	if (json_read(d->reader, d->paths, text->text, text->len, false, f, NULL) != JSON_OK) {
 		memset(f, 0, sizeof letter.fields);
 		return letter;
@@ -94,7 +98,7 @@ read_letter(struct dead *d, const struct redis_value *text)
 static bool
 ask(struct dead *d, int argc, const char *const *words, const size_t *lens, enum redis_type type, struct command_answer *answer)
 {
-	command_ask_redis(&d->config->redis, argc, words, lens, answer);
+	command_ask_redis(&d->config->redis, argc, words, lens, PAGE_BYTES, answer);
 	if (answer->class == REDIS_OK && answer->value->type == type)
 		return true;
 	fprintf(stderr, "sluice dead: %s\n", answer->class == REDIS_OK ? "Redis gave an answer of an unexpected kind" : answer->why);
@@ -103,16 +107,42 @@ ask(struct dead *d, int argc, const char *const *words, const size_t *lens, enum
 	return false;
 }
 
-/* A page of letters from an index on, at most n of them. */
+/* A page of letters from an index on, at most n of them, and no more than fit PAGE_BYTES, the one that passes it included. */
+struct page {
+	struct redis_value **letters; /* n of them */
+	size_t n;                     /* 0: the list has ended */
+	struct command_answer answer; /* they are in it */
+};
+
+/* Reads the page, to be freed by page_free(); false: it was said what is wrong. As letters may be large, it begins with few and reads more at a
+ * time where they are small: Redis sends all that is asked for. */
 static bool
-ask_page(struct dead *d, uint64_t index, uint64_t n, struct command_answer *answer)
+ask_page(struct dead *d, uint64_t index, uint64_t n, struct page *page)
 {
-	char first[24], last[24];
-	snprintf(first, sizeof first, "%" PRIu64, index);
-	snprintf(last, sizeof last, "%" PRIu64, index + (n < PAGE_ITEMS ? n : PAGE_ITEMS) - 1);
-	const char *const words[] = { "LRANGE", d->queue->dead_letter, first, last };
 	ASSERT(n > 0);
-	return ask(d, 4, words, NULL, REDIS_ARRAY, answer);
+	char first[24], last[24];
+	d->page = d->page == 0 ? PAGE_FIRST : d->page;
+	snprintf(first, sizeof first, "%" PRIu64, index);
+	snprintf(last, sizeof last, "%" PRIu64, index + (n < d->page ? n : d->page) - 1);
+	const char *const words[] = { "LRANGE", d->queue->dead_letter, first, last };
+	if (!ask(d, 4, words, NULL, REDIS_ARRAY, &page->answer))
+		return false;
+	const struct redis_value *array = page->answer.value;
+	page->letters = array->elements;
+	for (page->n = 0; page->n < array->n && array->elements[page->n]->text != NULL;)
+		page->n++;
+	if (page->n < array->n)
+		d->page = page->n;
+	else
+		d->page = 2 * d->page < PAGE_ITEMS ? 2 * d->page : PAGE_ITEMS;
+	return true;
+}
+
+static void
+page_free(struct page *page)
+{
+	command_answer_free(&page->answer);
+	*page = (struct page){ .n = 0 };
 }
 
 /* What comes in while we work is not meant: a retried order may be back as a dead letter at once. */
@@ -145,16 +175,16 @@ static void
 each_letter(struct dead *d, letter_fn *visit)
 {
 	for (uint64_t index = d->first, end = d->first + d->count; index < end;) {
-		struct command_answer page;
+		struct page page;
 		if (!ask_page(d, index, end - index, &page))
 			return;
-		for (size_t i = 0; i < page.value->n; i++) {
-			struct letter letter = read_letter(d, page.value->elements[i]);
+		for (size_t i = 0; i < page.n; i++) {
+			struct letter letter = read_letter(d, page.letters[i]);
 			if (!letter.other)
 				visit(d, index + i, &letter);
 		}
-		index = page.value->n == 0 ? end : index + page.value->n;
-		command_answer_free(&page);
+		index = page.n == 0 ? end : index + page.n;
+		page_free(&page);
 	}
 }
 
@@ -272,11 +302,11 @@ show(struct dead *d)
 
 /* Neighbouring letters that are taken off the list in one step. */
 struct step {
-	const char *words[STEP_HEAD + 2 * PAGE_ITEMS]; /* of EVAL, argc of them */
-	size_t lens[STEP_HEAD + 2 * PAGE_ITEMS];
+	const char *words[STEP_HEAD + 4 * PAGE_ITEMS]; /* of EVAL, argc of them */
+	size_t lens[STEP_HEAD + 4 * PAGE_ITEMS];
 	int argc;
 	size_t bytes;                          /* of all words */
-	struct arena *payloads;                /* owned */
+	struct arena *texts;                   /* payloads, lengths; owned */
 };
 
 static void
@@ -288,13 +318,24 @@ step_add(struct step *s, const char *text, size_t len)
 	s->bytes += len;
 }
 
+/* What tells a letter from others: its length, and its ends. */
+static void
+step_add_edges(struct step *s, const struct redis_value *letter)
+{
+	char *length = arena_bytes(s->texts, 24);
+	size_t edge = letter->len < EDGE ? letter->len : EDGE;
+	step_add(s, length, (size_t)snprintf(length, 24, "%zu", letter->len));
+	step_add(s, letter->text, edge);
+	step_add(s, letter->text + letter->len - edge, edge);
+}
+
 static void
 step_begin(struct step *s, const struct dead *d, const char *index, bool retry)
 {
 	ASSERT(!retry || d->queue->list_key != NULL);
 	const char *push = !retry ? "" : d->queue->pop == POP_RIGHT ? "LPUSH" : "RPUSH";
 	const char *const words[STEP_HEAD] = { "EVAL", dead_lua, "2", d->queue->dead_letter, d->queue->list_key, index, push };
-	*s = (struct step){ .payloads = arena_new() };
+	*s = (struct step){ .texts = arena_new() };
 	for (size_t i = 0; i < STEP_HEAD; i++)
 		step_add(s, words[i], strlen(words[i]));
 }
@@ -308,7 +349,7 @@ takes(const struct letter *letter, bool retry)
 
 /* Takes the letters of the page from its i-th on, as many as one step can; returns how many. */
 static size_t
-take(struct dead *d, uint64_t index, const struct redis_value *page, size_t i, bool retry)
+take(struct dead *d, uint64_t index, const struct page *page, size_t i, bool retry)
 {
 	char first[24];
 	struct step *s = xmalloc(sizeof *s);
@@ -318,15 +359,12 @@ take(struct dead *d, uint64_t index, const struct redis_value *page, size_t i, b
 	snprintf(first, sizeof first, "%" PRIu64, index);
 	step_begin(s, d, first, retry);
 	for (; i + n < page->n && s->bytes < STEP_BYTES; n++) {
-		struct letter letter = read_letter(d, page->elements[i + n]);
+		struct letter letter = read_letter(d, page->letters[i + n]);
 		if (!takes(&letter, retry))
 			break;
-		step_add(s, letter.text->text, letter.text->len);
-		if (retry) {
-			char *payload = arena_bytes(s->payloads, letter.payload_len);
-			memcpy(payload, letter.payload, letter.payload_len);
-			step_add(s, payload, letter.payload_len);
-		}
+		step_add_edges(s, letter.text);
+		if (retry)
+			step_add(s, memcpy(arena_bytes(s->texts, letter.payload_len), letter.payload, letter.payload_len), letter.payload_len);
 	}
 	if (n > 0 && ask(d, s->argc, s->words, s->lens, REDIS_INTEGER, &answer)) {
 		if (answer.value->integer != (long long)n) {
@@ -335,7 +373,7 @@ take(struct dead *d, uint64_t index, const struct redis_value *page, size_t i, b
 		}
 		command_answer_free(&answer);
 	}
-	arena_unref(&s->payloads);
+	arena_unref(&s->texts);
 	free(s);
 	return n;
 }
@@ -346,12 +384,12 @@ take_all(struct dead *d, bool retry)
 {
 	uint64_t index = d->first;
 	while (d->count > 0 && d->status == EX_OK) {
-		struct command_answer page;
+		struct page page;
 		if (!ask_page(d, index, d->count, &page))
 			return;
 		size_t i = 0;
-		while (i < page.value->n && d->status == EX_OK) {
-			size_t n = take(d, index, page.value, i, retry);
+		while (i < page.n && d->status == EX_OK) {
+			size_t n = take(d, index, &page, i, retry);
 			if (d->status == EX_OK)
 				d->done += n;
 			if (n == 0) {
@@ -361,9 +399,9 @@ take_all(struct dead *d, bool retry)
 			}
 			i += n;
 		}
-		ASSERT(page.value->n <= d->count);
-		d->count = page.value->n == 0 ? 0 : d->count - page.value->n;
-		command_answer_free(&page);
+		ASSERT(page.n <= d->count);
+		d->count = page.n == 0 ? 0 : d->count - page.n;
+		page_free(&page);
 	}
 }
 

@@ -72,10 +72,11 @@ keep_answer(void *arg, enum redis_class class, const struct redis_value *value, 
 }
 
 void
-command_ask_redis(const struct redis_config *redis, int argc, const char *const *words, const size_t *lens, struct command_answer *answer)
+command_ask_redis(const struct redis_config *redis, int argc, const char *const *words, const size_t *lens, size_t budget,
+    struct command_answer *answer)
 {
 	*answer = (struct command_answer){ .class = REDIS_LOST };
-	redis_run_once(redis, argc, words, lens, keep_answer, answer);
+	redis_run_once(redis, argc, words, lens, budget, keep_answer, answer);
 	ASSERT(answer->class != REDIS_OK || answer->value != NULL);
 }
 

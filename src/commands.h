@@ -47,8 +47,10 @@ struct command_answer {
 	char why[600];                   /* a sentence; "" for REDIS_OK */
 };
 
-/* Runs one command in Redis and waits for the answer, which is to be freed with command_answer_free(). `lens` NULL: words are strings. */
-void command_ask_redis(const struct redis_config *redis, int argc, const char *const *words, const size_t *lens, struct command_answer *answer);
+/* Runs one command in Redis and waits for the answer, which is to be freed with command_answer_free(). `lens` NULL: words are strings; `budget` as
+ * for redis_command(). */
+void command_ask_redis(const struct redis_config *redis, int argc, const char *const *words, const size_t *lens, size_t budget,
+    struct command_answer *answer);
 /* Frees; the answer may be used anew. */
 void command_answer_free(struct command_answer *answer);
 /* The exit status that an error of Redis means: EX_UNAVAILABLE, or EX_CONFIG where an operator must act. */

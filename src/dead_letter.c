@@ -11,6 +11,8 @@
 #include "utf8.h"
 #include "window.h"
 
+#define READABLE_MAX ((size_t)1 << 20) /* bytes of a payload that is never base64 if it is UTF-8 */
+
 static void
 add_base64(struct buf *out, const char *text, size_t len)
 {
@@ -29,10 +31,27 @@ add_base64(struct buf *out, const char *text, size_t len)
 	}
 }
 
+/* Is base64 the shorter form? What is not large is to be read by people. */
+static bool
+swells(const struct item *item)
+{
+	size_t more = 0;
+	if (item->len <= READABLE_MAX)
+		return false;
+	for (size_t i = 0; i < item->len; i++) {
+		unsigned char c = (unsigned char)item->text[i];
+		if (c == '"' || c == '\\' || c == '\n' || c == '\r' || c == '\t')
+			more++;
+		else if (c < 0x20 || c == 0x7f)
+			more += strlen("\\u0000") - 1;
+	}
+	return more > item->len / 3;
+}
+
 static void
 add_payload(struct buf *out, const struct item *item)
 {
-	if (utf8_valid(item->text, item->len)) {
+	if (utf8_valid(item->text, item->len) && !swells(item)) {
 		buf_add_json(out, item->text, item->len);
 		return;
 	}

@@ -27,7 +27,8 @@
 #define WHY_MAX 512
 #define READ_ROUNDS 16      /* reads before replies are handled, so that one link does not starve the others */
 #define READ_SIZE (16 * 1024) /* bytes of one redisBufferRead() */
-#define READER_KEEP (1024 * 1024) /* bytes of an empty read buffer that are kept for the next reply */
+#define WRITE_SIZE ((size_t)256 * 1024) /* bytes that hiredis gets at a time */
+#define BUFFER_KEEP ((size_t)1024 * 1024) /* bytes of an empty buffer that are kept for the next command, or reply */
 #define LINE_MAX_BYTES ((size_t)64 * 1024) /* of a status, an error, an announced length */
 #define LOGIN_MAX ((size_t)1024 * 1024) /* bytes of an answer to the login */
 
@@ -60,6 +61,8 @@ struct redis {
 	struct list commands;              /* struct command; empty while WAITING */
 	struct aside *resolve;             /* CONNECTING: the host's name is looked up; NULL: not now */
 	redisContext *context;             /* socket, write buffer, reader; NULL while WAITING, and while that is looked up */
+	struct buf out;                    /* commands to be written; hiredis has been given the first `handed` bytes; empty while WAITING. Owned */
+	size_t handed;
 	struct ssl_st *tls;                /* of the context; NULL while WAITING, and without rediss:// */
 	redisReplyObjectFunctions functions; /* of its reader */
 	struct reply_sink sink;            /* the reply that is being read */
@@ -133,32 +136,6 @@ command_free(struct command *c)
 	free(c);
 }
 
-/* Words as Redis wants them on the wire. */
-static void
-add_words(struct buf *out, int argc, const char *const *words, const size_t *lens)
-{
-	for (int i = 0; i < argc; i++) {
-		size_t len = lens == NULL ? strlen(words[i]) : lens[i];
-		buf_addf(out, "$%zu\r\n", len);
-		buf_add(out, words[i], len);
-		buf_adds(out, "\r\n");
-	}
-}
-
-/* Queues bytes to be written in this pass of the loop, and the command to wait for its answer. */
-static void
-command_send(struct redis *r, struct command *c, const struct buf *bytes)
-{
-	ASSERT(r->state >= LINK_LOGIN && r->context != NULL);
-	bool first = list_empty(&r->commands);
-	list_append(&r->commands, &c->node);
-	if (redisAppendFormattedCommand(r->context, bytes->data, bytes->len) != REDIS_OK)
-		link_drop(r, REDIS_LOST, "Redis at %s: no memory for a command of %zu bytes", r->where, bytes->len);
-	event_active(r->writable, EV_WRITE, 1);
-	if (first)
-		watch_oldest(r);
-}
-
 static struct command *
 command_new(const struct redis *r, redis_reply_fn *reply, void *arg, unsigned timeout_s, size_t budget)
 {
@@ -172,15 +149,23 @@ command_new(const struct redis *r, redis_reply_fn *reply, void *arg, unsigned ti
 	return c;
 }
 
+/* Queues the words, as Redis wants them on the wire, to be written in this pass of the loop, and the command to wait for its answer. */
 static void
 send_words(struct redis *r, struct command *c, int argc, const char *const *words, const size_t *lens)
 {
-	ASSERT(argc > 0);
-	struct buf bytes = BUF_INIT;
-	buf_addf(&bytes, "*%d\r\n", argc);
-	add_words(&bytes, argc, words, lens);
-	command_send(r, c, &bytes);
-	buf_free(&bytes);
+	ASSERT(argc > 0 && r->state >= LINK_LOGIN && r->context != NULL);
+	bool first = list_empty(&r->commands);
+	buf_addf(&r->out, "*%d\r\n", argc);
+	for (int i = 0; i < argc; i++) {
+		size_t len = lens == NULL ? strlen(words[i]) : lens[i];
+		buf_addf(&r->out, "$%zu\r\n", len);
+		buf_add(&r->out, words[i], len);
+		buf_adds(&r->out, "\r\n");
+	}
+	list_append(&r->commands, &c->node);
+	event_active(r->writable, EV_WRITE, 1);
+	if (first)
+		watch_oldest(r);
 }
 
 /* A sentence for the log. What follows "with args" in some errors quotes the command, perhaps a password or a payload. */
@@ -420,7 +405,24 @@ connected(struct redis *r)
 	shake_hands(r);
 }
 
-/* Writes what is queued. False: it cannot be. */
+/* Hands hiredis, which has written all it had, the next piece; nothing is left: makes room for more. False: no memory. */
+static bool
+hand_piece(struct redis *r)
+{
+	size_t left = r->out.len - r->handed, n = left < WRITE_SIZE ? left : WRITE_SIZE;
+	if (n > 0 && redisAppendFormattedCommand(r->context, r->out.data + r->handed, n) != REDIS_OK)
+		return false;
+	r->handed += n;
+	if (r->handed == r->out.len) {
+		if (r->out.cap > BUFFER_KEEP)
+			buf_free(&r->out);
+		buf_reset(&r->out);
+		r->handed = 0;
+	}
+	return true;
+}
+
+/* Writes what is queued, by pieces: hiredis moves all that it has at each write. False: it cannot be written. */
 static bool
 send_queued(struct redis *r)
 {
@@ -429,7 +431,9 @@ send_queued(struct redis *r)
 		redis_tls_forget();
 	if (redisBufferWrite(r->context, &done) != REDIS_OK)
 		return false;
-	if (!done)
+	if (done && (!hand_piece(r) || redisBufferWrite(r->context, &done) != REDIS_OK))
+		return false;
+	if (!done || r->out.len > 0)
 		ASSERT(event_add(r->writable, NULL) == 0);
 	return true;
 }
@@ -495,7 +499,7 @@ link_open(struct redis *r, const char *address)
 	(void)evutil_make_socket_closeonexec(c->fd);
 	c->reader->fn = &r->functions;
 	c->reader->privdata = &r->sink;
-	c->reader->maxbuf = READER_KEEP;
+	c->reader->maxbuf = BUFFER_KEEP;
 	r->readable = event_new(r->base, c->fd, EV_READ | EV_PERSIST, on_readable, r);
 	r->writable = event_new(r->base, c->fd, EV_WRITE, on_writable, r);
 	ASSERT(r->readable != NULL && r->writable != NULL);
@@ -554,6 +558,8 @@ link_disconnect(struct redis *r)
 	if (r->context != NULL)
 		redisFree(r->context);
 	r->context = NULL;
+	buf_free(&r->out);
+	r->handed = 0;
 	redis_tls_free(&r->tls);
 	arena_unref(&r->sink.arena);
 	r->sink = (struct reply_sink){ .arena = NULL };

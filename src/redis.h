@@ -71,6 +71,7 @@ const char *redis_version(const struct redis *redis);
 
 /* One blocking command on a connection of its own, for commands such as `check` and `dead`: calls `reply` once, a failure to connect included
  * (then without a value, whatever the class). */
-void redis_run_once(const struct redis_config *config, int argc, const char *const *words, const size_t *lens, redis_reply_fn *reply, void *arg);
+void redis_run_once(const struct redis_config *config, int argc, const char *const *words, const size_t *lens, size_t budget, redis_reply_fn *reply,
+    void *arg);
 
 #endif

@@ -11,6 +11,7 @@ struct once {
 	int argc;              /* the command, as given */
 	const char *const *words;
 	const size_t *lens;
+	size_t budget;
 	redis_reply_fn *reply; /* called once */
 	void *arg;             /* its first argument */
 };
@@ -27,7 +28,7 @@ static void
 once_up(void *arg)
 {
 	struct once *once = arg;
-	redis_command(once->redis, once->argc, once->words, once->lens, 0, 0, once_answer, once);
+	redis_command(once->redis, once->argc, once->words, once->lens, 0, once->budget, once_answer, once);
 }
 
 static void
@@ -37,12 +38,13 @@ once_down(void *arg, enum redis_class class, const char *why)
 }
 
 void
-redis_run_once(const struct redis_config *config, int argc, const char *const *words, const size_t *lens, redis_reply_fn *reply, void *arg)
+redis_run_once(const struct redis_config *config, int argc, const char *const *words, const size_t *lens, size_t budget, redis_reply_fn *reply,
+    void *arg)
 {
 	static const struct redis_events events = { .up = once_up, .down = once_down };
 	struct event_base *base = event_base_new();
 	ASSERT(base != NULL);
-	struct once once = { .argc = argc, .words = words, .lens = lens, .reply = reply, .arg = arg };
+	struct once once = { .argc = argc, .words = words, .lens = lens, .budget = budget, .reply = reply, .arg = arg };
 	once.redis = redis_open(base, config, "sluice-once", &events, &once);
 	while (once.redis != NULL && event_base_loop(base, EVLOOP_ONCE) == 0)
 		;

@@ -10,8 +10,9 @@
 struct arena;
 struct redisReplyObjectFunctions;
 
-/* The most that one reply, or one string still arriving, may take; Redis's own limit for a string is 512 MB. A server that sends more is broken. */
-#define REPLY_MAX ((size_t)600 << 20)
+/* The most that one reply, or one string still arriving, may take. Redis takes strings of up to 512 MB (proto-max-bulk-len, if nobody changed it); as
+ * a dead letter such a one has a third more. A server that sends more is broken. */
+#define REPLY_MAX ((size_t)768 << 20)
 /* The most that the values of one reply may take beside the bytes of their strings: some million values, more than anybody asks for. */
 #define SHAPE_MAX ((size_t)64 << 20)
 

@@ -20,6 +20,7 @@
 
 #define WAIT_GRACE_S 10 /* a wait that is answered so much later than asked is a lost link */
 #define GENERATION_MAX 32
+#define WORD_MAX ((size_t)512 * 1024) /* bytes of a dead letter in one word; the least that proto-max-bulk-len can be set to is twice that */
 
 struct source_list {
 	struct redis *commands; /* borrowed */
@@ -468,6 +469,25 @@ settle_answer(void *arg, enum redis_class class, const struct redis_value *reply
 	q.done.settle(q.arg, &result);
 }
 
+/* A letter's words: the last has fewer bytes than WORD_MAX, perhaps none, the others as many. */
+static size_t
+words_of_letters(const struct source_settle *settle)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < settle->n_dead; i++)
+		n += settle->dead[i].len / WORD_MAX + 1;
+	return n;
+}
+
+static void
+add_letter(struct words *w, const struct source_text *letter)
+{
+	size_t at = 0;
+	for (; letter->len - at >= WORD_MAX; at += WORD_MAX)
+		add_bytes(w, letter->text + at, WORD_MAX);
+	add_bytes(w, letter->text + at, letter->len - at);
+}
+
 void
 source_list_settle(struct source_list *s, const struct source_settle *settle, source_settle_fn *done, void *arg)
 {
@@ -475,7 +495,7 @@ source_list_settle(struct source_list *s, const struct source_settle *settle, so
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.settle = done;
 	s->settles++;
-	struct words w = eval_new(settle_lua, 4, 14 + 4 * settle->n_samples + settle->n_dead);
+	struct words w = eval_new(settle_lua, 4, 15 + 4 * settle->n_samples + words_of_letters(settle));
 	add_text(&w, s->key);
 	add_text(&w, s->state_key);
 	add_text(&w, s->lease_key);
@@ -494,8 +514,9 @@ source_list_settle(struct source_list *s, const struct source_settle *settle, so
 		add_bytes(&w, sample->head, edge);
 		add_bytes(&w, sample->tail, edge);
 	}
+	add_number(&w, WORD_MAX);
 	for (size_t i = 0; i < settle->n_dead; i++)
-		add_bytes(&w, settle->dead[i].text, settle->dead[i].len);
+		add_letter(&w, &settle->dead[i]);
 	eval_send(q, &w, settle_answer);
 }
 

@@ -3,15 +3,25 @@
 --
 -- KEYS  list, state (hash), lease (string), dead letters (list)
 -- ARGV  pop ("right" or "left": the end that is drained), owner, epoch, settled, skip, remove, advance, lease ms, most dead letters,
---       n samples, then for each: offset behind skip, length, first 256 bytes, last 256 bytes; the rest are dead letters
+--       n samples, then for each: offset behind skip, length, first 256 bytes, last 256 bytes; then `most` and the dead letters, each in words of
+--       `most` bytes and a last one that has fewer: Redis bounds the words that it takes (proto-max-bulk-len), not the items of its lists
 -- ->    status, settled, items in the list, dead letters, epoch, sample that differs
 local list, state, lease, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local right, owner, epoch, settled = ARGV[1] == 'right', ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local skip, remove, advance = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local ttl, dead_max, samples = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 local first_sample = 11
-local first_dead = first_sample + 4 * samples
-local new_dead = #ARGV - first_dead + 1
+local most = tonumber(ARGV[first_sample + 4 * samples])
+local first_dead = first_sample + 4 * samples + 1
+local letters, words = {}, {}
+
+for i = first_dead, #ARGV do
+	words[#words + 1] = ARGV[i]
+	if #ARGV[i] < most then
+		letters[#letters + 1] = #words == 1 and ARGV[i] or table.concat(words)
+		words = {}
+	end
+end
 
 local items, dead_items = redis.call('LLEN', list), redis.call('LLEN', dead)
 local seen = redis.call('HMGET', state, 'epoch', 'settled')
@@ -40,7 +50,7 @@ for i = 0, samples - 1 do
 end
 if items < skip + remove then
 	return answer('guard', samples)
-elseif new_dead > 0 and dead_items + new_dead > dead_max and (dead_items > 0 or dead_max == 0) then
+elseif #letters > 0 and dead_items + #letters > dead_max and (dead_items > 0 or dead_max == 0) then
 	-- what one settle brings always fits an empty list, or the queue would stand still for ever
 	return answer('full')
 end
@@ -52,8 +62,8 @@ redis.call('HINCRBY', state, 'settled', 0)
 if ours then
 	redis.call('PEXPIRE', lease, ttl)
 end
-for i = first_dead, #ARGV do
-	dead_items = redis.call('RPUSH', dead, ARGV[i])
+for i = 1, #letters do
+	dead_items = redis.call('RPUSH', dead, letters[i])
 end
 position = redis.call('HINCRBY', state, 'settled', advance)
 if right then

@@ -297,7 +297,7 @@ do_redis(struct probe *p, char **words, int n)
 	else if (strcmp(words[0], "reconnect") == 0)
 		redis_reconnect(p->commands);
 	else if (strcmp(words[0], "once") == 0)
-		redis_run_once(&p->config, n - 1, (const char *const *)(words + 1), NULL, on_raw, p);
+		redis_run_once(&p->config, n - 1, (const char *const *)(words + 1), NULL, 0, on_raw, p);
 	else if (strcmp(words[0], "forget") == 0) {
 		/* two under way, one of them in the middle of being answered */
 		source_list_length(p->source, on_length, p);

@@ -336,6 +336,31 @@ def test_max_item_bytes(db, redis_server, redis_client, sluice):
     assert all("max_item_bytes" in letter["error"]["message"] for letter in dead)
 
 
+def test_letters_that_swell(pg, redis_server, redis_client, sluice):
+    """As a letter they are longer than the words that Redis takes."""
+    make_table(pg)
+    sizes = {b'"': 1_000_000, b"\0": 1_048_000, b"x": 1_048_575, b"\xff": 1_048_576}
+    payloads = [byte * size for byte, size in sizes.items()]
+    usual = redis_client.config_get("proto-max-bulk-len")["proto-max-bulk-len"]
+    redis_client.config_set("proto-max-bulk-len", 1 << 20)
+    try:
+        push(redis_client, "orders", range(10))
+        for payload in payloads:
+            redis_client.lpush("orders", payload)
+        push(redis_client, "orders", range(10, 20))
+        daemon = sluice(queue_config(redis_server, pg))
+        wait_empty(redis_client)
+        assert pg.value("SELECT count(*) FROM orders") == 20
+        assert [letter["payload"] for letter in dead_letters(redis_client, "orders")] == payloads
+        assert daemon.command("dead", "list", "orders").stdout.count("message: ") == len(payloads)
+        assert daemon.command("dead", "retry", "orders").returncode == 0
+        wait_until(lambda: daemon.metric("sluice_items_dead_total") == 2 * len(payloads), DRAIN_SECONDS, "the same again")
+        assert [letter["payload"] for letter in dead_letters(redis_client, "orders")] == payloads
+        assert daemon.command("dead", "drop", "orders").stdout.startswith(f"{len(payloads)} dropped")
+    finally:
+        redis_client.config_set("proto-max-bulk-len", usual)
+
+
 def test_items_of_a_megabyte(db, redis_server, redis_client, sluice):
     db.user_execute("CREATE TABLE orders (id bigint, body %s)" % only(db, "text", "longtext"))
     texts = ["x" * 1_000_000, "\U0001f600" * 250_000, '\\"' * 500_000, "'" * 1_000_000, "x" * 3_000_000, "x" * 5_000_000]

@@ -130,6 +130,29 @@ test_invalid_utf8(void **state)
 	buf_free(&letter);
 }
 
+/* What is large and swells as JSON text is base64; what is to be read by people is not. */
+static void
+test_what_swells(void **state)
+{
+	(void)state;
+	const size_t large = ((size_t)1 << 20) + 3;
+	char *payload = xmalloc(large);
+	memset(payload, '"', large);
+	round_trip(payload, large - 3, false);
+	round_trip(payload, large, true);
+	memset(payload, 'x', large);
+	memset(payload, '\n', large / 3);
+	round_trip(payload, large, false);
+	memset(payload, '\\', large / 3 + 1);
+	round_trip(payload, large, true);
+	memset(payload, 'x', large);
+	memset(payload, '\x7f', large / 15);
+	round_trip(payload, large, false);
+	memset(payload, '\1', large / 15 + 1);
+	round_trip(payload, large, true);
+	free(payload);
+}
+
 static void
 test_appends(void **state)
 {
@@ -153,6 +176,7 @@ main(void)
 		cmocka_unit_test(test_valid_utf8),
 		cmocka_unit_test(test_control_characters),
 		cmocka_unit_test(test_invalid_utf8),
+		cmocka_unit_test(test_what_swells),
 		cmocka_unit_test(test_appends),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
