@@ -255,6 +255,8 @@ new_base(void)
 	int rc = event_config_set_flag(how, EVENT_BASE_FLAG_PRECISE_TIMER);
 	struct event_base *base = event_base_new_with_config(how);
 	ASSERT(rc == 0 && base != NULL);
+	rc = event_base_priority_init(base, PRIORITIES);
+	ASSERT(rc == 0);
 	event_config_free(how);
 	return base;
 }

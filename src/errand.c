@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ahead.h"
 #include "config.h"
 #include "db_driver.h"
 #include "encode.h"
@@ -288,13 +289,11 @@ errand_run(const struct errand_place *place, struct task *task, const struct sta
 	}
 }
 
-static void
-on_reject(void *arg, uint32_t item, const char *column, const char *message)
+static struct encode_input
+input_of(const struct errand_place *place, const struct window *w, size_t statement_max)
 {
-	struct reject r = { .index = item, .class = "message" };
-	db_text(r.column, sizeof r.column, column); /* half a character would make the ledger's server refuse its row */
-	db_text(r.message, sizeof r.message, message);
-	window_reject(arg, &r);
+	return (struct encode_input){ .mapping = place->mapping, .items = w->items, .n_items = w->count, .skip = w->skip, .position = w->first,
+		.max_item_bytes = place->config->max_item_bytes, .statement_max = statement_max };
 }
 
 bool
@@ -303,10 +302,18 @@ errand_prepare(const struct errand_place *place, struct encoder *encoder, struct
 	struct window *w = task->window;
 	struct session *s = task->session;
 	size_t most = driver_of(&(struct errand){ .task = task })->statement_max(s->conn);
-	struct encode_input input = { .mapping = place->mapping, .items = w->items, .n_items = w->count, .skip = w->skip, .position = w->first,
-		.now_us = now_us, .max_item_bytes = place->config->max_item_bytes, .statement_max = most > 2 * STATEMENT_MARGIN ? most - STATEMENT_MARGIN : most };
-	encode(encoder, &input, &s->batch, on_reject, w);
+	struct encode_input input = input_of(place, w, most > 2 * STATEMENT_MARGIN ? most - STATEMENT_MARGIN : most);
+	input.now_us = now_us;
+	ahead_use(place->ahead, encoder, &input, w, &s->batch);
 	return !(s->batch.unknown_fields && place->mapping->by_name);
+}
+
+void
+errand_prepare_ahead(const struct errand_place *place, struct encoder *encoder, const struct window *w)
+{
+	struct encode_input input = input_of(place, w, place->ahead->statement_max);
+	if (input.statement_max > 0)
+		ahead_make(place->ahead, encoder, &input, w);
 }
 
 uint32_t

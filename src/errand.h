@@ -6,6 +6,7 @@
 
 #include "task.h"
 
+struct ahead;
 struct encoder;
 struct mapping;
 struct queue_config;
@@ -17,6 +18,7 @@ struct errand_place {
 	const char *generation;            /* of the queue; borrowed, read at each statement */
 	const struct mapping *mapping;     /* borrowed; replaced when the catalogue was read again */
 	const struct table *table;         /* that it was made for; borrowed */
+	struct ahead *ahead;               /* borrowed */
 	/* The table was read and a mapping made for it, by a CATALOGUE statement; the receiver owns both. */
 	void (*mapped)(void *arg, struct table *table, struct mapping *mapping);
 	/* A statement's answer. */
@@ -29,6 +31,8 @@ void errand_run(const struct errand_place *place, struct task *task, const struc
 /* Encodes the rows of a STORE's window into the session's batch and marks what can never become a row. False: a field has no column, and would have
  * one if the table had. */
 bool errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us) MUST_CHECK;
+/* Does that for the window that comes next, while no session is free for it; nothing is marked in it. */
+void errand_prepare_ahead(const struct errand_place *place, struct encoder *encoder, const struct window *window);
 /* Rows of the batch that is being stored on a lent session; 0: nothing is stored. */
 uint32_t errand_rows(const struct session *session);
 /* Frees what errands keep on a session; before it is given back. */

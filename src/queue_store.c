@@ -38,6 +38,12 @@ first_ready(const struct queue *q, enum window_state state)
 	return NULL;
 }
 
+const struct window *
+queue_next(const struct queue *q)
+{
+	return first_ready(q, WINDOW_READ);
+}
+
 /* Does a row of the ledger stand for it? */
 static bool
 is_tracked(const struct queue *q, const struct window *w)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "ahead.h"
 #include "buf.h"
 #include "clock.h"
 #include "config.h"
@@ -38,6 +39,8 @@ struct worker {
 	struct table *table;                  /* as last read; owned; NULL until then */
 	struct mapping *mapping;              /* made for it; owned */
 	struct errand_place place;            /* what errands need */
+	struct ahead ahead;                   /* the next window's rows */
+	struct event *idle;                   /* encodes ahead when nothing else is to be done; owned */
 	struct event *timer;                  /* queue_tick(); owned */
 	struct event *no_wait;                /* answers a wait that cannot be made; owned */
 	bool redis_up;                        /* of the commands link */
@@ -134,6 +137,7 @@ on_peek(void *arg, const struct source_peek *r)
 	struct peek_answer a = { .class = r->class, .why = r->why, .items = items, .n = (uint32_t)r->n, .disowned = r->epoch != v.epoch, .cut = r->cut,
 		.arena = r->arena };
 	queue_peeked(w->queue, clock_ms(), view, &a);
+	event_active(w->idle, EV_TIMEOUT, 0);
 	free(items);
 }
 
@@ -332,13 +336,26 @@ port_prepare(void *world, struct task *task)
 {
 	struct worker *w = world;
 	ASSERT(w->mapping != NULL);
+	event_active(w->idle, EV_TIMEOUT, 0);
 	return errand_prepare(&w->place, w->context->encoder, task, clock_wall_us());
+}
+
+/* The window that no session was free for is made ready. */
+static void
+on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	(void)fd, (void)what;
+	const struct window *next = queue_next(w->queue);
+	if (next != NULL && w->mapping != NULL)
+		errand_prepare_ahead(&w->place, w->context->encoder, next);
 }
 
 static void
 on_mapped(void *arg, struct table *table, struct mapping *mapping)
 {
 	struct worker *w = arg;
+	ahead_forget(&w->ahead);
 	mapping_free(&w->mapping);
 	table_free(&w->table);
 	w->place.mapping = w->mapping = mapping;
@@ -503,6 +520,8 @@ put_down(struct worker *w)
 		free(LIST_OWNER(node, struct call, node));
 	list_init(&w->calls);
 	event_del(w->no_wait);
+	event_del(w->idle);
+	ahead_forget(&w->ahead);
 	mapping_free(&w->mapping);
 	table_free(&w->table);
 	w->place.mapping = NULL;
@@ -521,10 +540,12 @@ worker_new(const struct worker_context *context, const struct queue_config *conf
 	meter_init(&w->meter, &(struct meter_totals){ .at_ms = clock_ms() });
 	w->timer = event_new(context->base, -1, 0, on_timer, w);
 	w->no_wait = event_new(context->base, -1, 0, on_no_wait, w);
-	ASSERT(w->timer != NULL && w->no_wait != NULL);
+	w->idle = event_new(context->base, -1, 0, on_idle, w);
+	ASSERT(w->timer != NULL && w->no_wait != NULL && w->idle != NULL);
+	ASSERT(event_priority_set(w->idle, PRIORITY_IDLE) == 0);
 	struct queue_limits limits = limits_of(context->config, config);
 	w->queue = queue_new(&ports, w, &limits, context->config->instance);
-	w->place = (struct errand_place){ config, queue_generation(w->queue), NULL, NULL, on_mapped, on_answered, w };
+	w->place = (struct errand_place){ config, queue_generation(w->queue), NULL, NULL, &w->ahead, on_mapped, on_answered, w };
 	take_up(w, config, pool);
 	return w;
 }
@@ -568,6 +589,8 @@ worker_free(struct worker **worker)
 	put_down(w);
 	event_free(w->timer);
 	event_free(w->no_wait);
+	event_free(w->idle);
+	ahead_free(&w->ahead);
 	if (w->client.held == 0)
 		queue_free(&w->queue);
 	free(w);

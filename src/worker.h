@@ -17,9 +17,12 @@ struct queue_config;
 struct queue_view;
 struct worker;
 
+/* Of the events of `base`; what has none of its own is in the middle. */
+enum { PRIORITY_FIRST, PRIORITY_USUAL, PRIORITY_IDLE, PRIORITIES };
+
 /* What all workers of a daemon share; borrowed, outlives them. */
 struct worker_context {
-	struct event_base *base;
+	struct event_base *base; /* with PRIORITIES */
 	const struct config *config;
 	struct encoder *encoder;
 	const char *owner; /* "instance boot", for leases */

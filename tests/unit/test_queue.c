@@ -695,6 +695,26 @@ a_settle_takes_thirty_two_windows_at_most(void **state)
 }
 
 static void
+the_window_that_comes_next_can_be_seen(void **state)
+{
+	struct world *w = *state;
+	w->limits.batch_rows = 4;
+	w->limits.sessions = 1;
+	drain(w, "abcdefgh");
+	assert_null(queue_next(w->q));
+	show(w);
+	assert_int_equal(queue_next(w->q)->first, 0);
+	assert_true(give(w));
+	assert_int_equal(queue_next(w->q)->first, 4);
+	assert_int_equal(queue_next(w->q)->state, WINDOW_READ);
+	ok(w, STATEMENT_LEDGER);
+	ok(w, STATEMENT_ROWS);
+	ok(w, STATEMENT_COMMIT);
+	assert_true(give(w));
+	assert_null(queue_next(w->q));
+}
+
+static void
 a_settle_takes_a_thousand_dead_letters_at_most(void **state)
 {
 	struct world *w = *state;
@@ -1176,6 +1196,7 @@ main(void)
 		STORY(new_limits_count_from_now_on),
 		STORY(takes_no_session_that_it_has_no_use_for),
 		STORY(a_settle_takes_thirty_two_windows_at_most),
+		STORY(the_window_that_comes_next_can_be_seen),
 		STORY(a_settle_takes_a_thousand_dead_letters_at_most),
 		STORY(gives_up_a_list_that_never_fits),
 		STORY(a_refused_row_undoes_its_piece_only),
