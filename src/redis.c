@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/util.h>
-#include <hiredis/hiredis.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,17 +18,12 @@
 #include "config.h"
 #include "list.h"
 #include "redis_reply.h"
-#include "redis_tls.h"
+#include "redis_wire.h"
 #include "resolve.h"
 
 #define BACKOFF_MIN_MS 100u
 #define BACKOFF_MAX_MS 5000u
 #define WHY_MAX 512
-#define READ_ROUNDS 16      /* reads before replies are handled, so that one link does not starve the others */
-#define READ_SIZE (16 * 1024) /* bytes of one redisBufferRead() */
-#define WRITE_SIZE ((size_t)256 * 1024) /* bytes that hiredis gets at a time */
-#define BUFFER_KEEP ((size_t)1024 * 1024) /* bytes of an empty buffer that are kept for the next command, or reply */
-#define LINE_MAX_BYTES ((size_t)64 * 1024) /* of a status, an error, an announced length */
 #define LOGIN_MAX ((size_t)1024 * 1024) /* bytes of an answer to the login */
 
 /*        timer: wait is over             socket connected              login answered
@@ -60,12 +54,7 @@ struct redis {
 	enum link_state state;
 	struct list commands;              /* struct command; empty while WAITING */
 	struct aside *resolve;             /* CONNECTING: the host's name is looked up; NULL: not now */
-	redisContext *context;             /* socket, write buffer, reader; NULL while WAITING, and while that is looked up */
-	struct buf out;                    /* commands to be written; hiredis has been given the first `handed` bytes; empty while WAITING. Owned */
-	size_t handed;
-	struct ssl_st *tls;                /* of the context; NULL while WAITING, and without rediss:// */
-	redisReplyObjectFunctions functions; /* of its reader */
-	struct reply_sink sink;            /* the reply that is being read */
+	struct wire *wire;                 /* NULL while WAITING, and while that is looked up; owned */
 	struct event *readable;            /* NULL while WAITING */
 	struct event *writable;            /* made active by hand once a loop pass: what was queued meanwhile is written at once. NULL while WAITING */
 	struct event *timer;               /* WAITING: connect now. CONNECTING, LOGIN: too slow. UP: the oldest command is too slow */
@@ -149,19 +138,13 @@ command_new(const struct redis *r, redis_reply_fn *reply, void *arg, unsigned ti
 	return c;
 }
 
-/* Queues the words, as Redis wants them on the wire, to be written in this pass of the loop, and the command to wait for its answer. */
+/* Queues the words to be written in this pass of the loop, and the command to wait for its answer. */
 static void
 send_words(struct redis *r, struct command *c, int argc, const char *const *words, const size_t *lens)
 {
-	ASSERT(argc > 0 && r->state >= LINK_LOGIN && r->context != NULL);
+	ASSERT(r->state >= LINK_LOGIN);
 	bool first = list_empty(&r->commands);
-	buf_addf(&r->out, "*%d\r\n", argc);
-	for (int i = 0; i < argc; i++) {
-		size_t len = lens == NULL ? strlen(words[i]) : lens[i];
-		buf_addf(&r->out, "$%zu\r\n", len);
-		buf_add(&r->out, words[i], len);
-		buf_adds(&r->out, "\r\n");
-	}
+	wire_add(r->wire, argc, words, lens);
 	list_append(&r->commands, &c->node);
 	event_active(r->writable, EV_WRITE, 1);
 	if (first)
@@ -200,18 +183,18 @@ answer_all(struct redis *r)
 	bool answered = false;
 	while (!r->closed && r->drop == REDIS_OK) {
 		struct command *c = oldest(r);
-		void *reply = NULL;
-		r->sink.budget = c == NULL ? 0 : c->budget;
-		if (redisGetReplyFromReader(r->context, &reply) != REDIS_OK) {
-			link_drop(r, REDIS_LOST, "Redis at %s sent what is no Redis protocol, or far too much (%s); is url right?", r->where,
-			    r->context->errstr);
-		} else if (reply == NULL) {
+		struct redis_value *reply;
+		struct arena *arena;
+		char why[WHY_MAX / 2];
+		enum wire_got got = wire_next(r->wire, c == NULL ? 0 : c->budget, &reply, &arena, why, sizeof why);
+		if (got == WIRE_NONE)
 			break;
+		if (got == WIRE_NONSENSE) {
+			link_drop(r, REDIS_LOST, "Redis at %s sent what is no Redis protocol, or far too much (%s); is url right?", r->where, why);
 		} else if (c == NULL) {
 			link_drop(r, REDIS_LOST, "Redis at %s sent an answer to no question; is url right?", r->where);
+			arena_unref(&arena);
 		} else {
-			struct arena *arena = r->sink.arena;
-			r->sink = (struct reply_sink){ .arena = NULL };
 			command_answer(r, c, reply, arena);
 			arena_unref(&arena);
 			answered = true;
@@ -220,44 +203,19 @@ answer_all(struct redis *r)
 	return answered;
 }
 
-/* Is what waits for its end nothing that a Redis sends? Told by its first line where it can be, before it has filled the memory. */
-static bool
-is_absurd(const struct redis *r)
-{
-	const redisReader *reader = r->context->reader;
-	size_t waiting = reader->len - reader->pos;
-	const char *line = reader->buf + reader->pos;
-	if (waiting <= LINE_MAX_BYTES)
-		return false;
-	return waiting > (r->state == LINK_LOGIN ? LOGIN_MAX : REPLY_MAX) || memchr(line, '\n', LINE_MAX_BYTES) == NULL ||
-	    strtoull(line, NULL, 10) > REPLY_MAX;
-}
-
 /* Reads what has come, then answers; an error or the end of the stream counts only after what came before it: it may say why. */
 static void
 receive(struct redis *r)
 {
-	const redisReader *reader = r->context->reader;
-	bool ok = true;
-	if (r->tls != NULL)
-		redis_tls_forget();
-	for (int round = 0; ok && round < READ_ROUNDS; round++) {
-		size_t before = reader->len;
-		ok = redisBufferRead(r->context) == REDIS_OK;
-		if (reader->len < before + READ_SIZE)
-			break;
-	}
-	char error[sizeof r->context->errstr];
-	snprintf(error, sizeof error, "%s", r->context->errstr);
-	if (!ok && r->tls != NULL)
-		redis_tls_explain(error, sizeof error);
+	char why[WHY_MAX / 2];
+	bool ok = wire_read(r->wire, why, sizeof why);
 	if (answer_all(r))
 		watch_oldest(r);
 	if (r->closed)
 		return;
 	if (!ok)
-		link_drop(r, REDIS_LOST, "Redis at %s closed the connection (%s)", r->where, error);
-	else if (r->drop == REDIS_OK && is_absurd(r))
+		link_drop(r, REDIS_LOST, "Redis at %s closed the connection (%s)", r->where, why);
+	else if (r->drop == REDIS_OK && wire_is_absurd(r->wire, r->state == LINK_LOGIN ? LOGIN_MAX : REPLY_MAX))
 		link_drop(r, REDIS_LOST, "Redis at %s sends a string longer than any Redis has; is url right?", r->where);
 }
 
@@ -364,7 +322,7 @@ static void
 shake_hands(struct redis *r)
 {
 	char why[WHY_MAX / 2];
-	switch (redis_tls_shake_hands(r->tls, r->context, why, sizeof why)) {
+	switch (wire_shake_hands(r->wire, why, sizeof why)) {
 	case REDIS_TLS_DONE:
 		login(r);
 		break;
@@ -397,51 +355,24 @@ static void
 connected(struct redis *r)
 {
 	ASSERT(event_add(r->readable, NULL) == 0);
-	if (r->tls == NULL) {
-		login(r);
-		return;
-	}
 	r->state = LINK_TLS;
 	shake_hands(r);
 }
 
-/* Hands hiredis, which has written all it had, the next piece; nothing is left: makes room for more. False: no memory. */
-static bool
-hand_piece(struct redis *r)
-{
-	size_t left = r->out.len - r->handed, n = left < WRITE_SIZE ? left : WRITE_SIZE;
-	if (n > 0 && redisAppendFormattedCommand(r->context, r->out.data + r->handed, n) != REDIS_OK)
-		return false;
-	r->handed += n;
-	if (r->handed == r->out.len) {
-		if (r->out.cap > BUFFER_KEEP)
-			buf_free(&r->out);
-		buf_reset(&r->out);
-		r->handed = 0;
-	}
-	return true;
-}
-
-/* Writes what is queued, by pieces: hiredis moves all that it has at each write. False: it cannot be written. */
+/* Writes what is queued. False: it cannot be. */
 static bool
 send_queued(struct redis *r)
 {
-	int done = 0;
-	if (r->tls != NULL)
-		redis_tls_forget();
-	if (redisBufferWrite(r->context, &done) != REDIS_OK)
-		return false;
-	if (done && (!hand_piece(r) || redisBufferWrite(r->context, &done) != REDIS_OK))
-		return false;
-	if (!done || r->out.len > 0)
+	enum wire_sent sent = wire_write(r->wire);
+	if (sent == WIRE_MORE)
 		ASSERT(event_add(r->writable, NULL) == 0);
-	return true;
+	return sent != WIRE_BROKEN;
 }
 
 static void
 refused(struct redis *r, int error, const char *text)
 {
-	link_drop(r, REDIS_LOST, "Redis at %s refuses the connection (%s): %s", r->where, error == 0 ? text : strerror(error), connect_advice(error));
+	link_drop(r, REDIS_LOST, "Redis at %s refuses the connection (%s): %s", r->where, text, connect_advice(error));
 }
 
 static void
@@ -458,14 +389,13 @@ on_writable(evutil_socket_t fd, short what, void *arg)
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
 			error = errno;
 		if (error != 0)
-			refused(r, error, "");
+			refused(r, error, strerror(error));
 		else
 			connected(r);
 	} else if (r->state == LINK_TLS) {
 		shake_hands(r);
 	} else if (!send_queued(r)) {
-		r->context->err = 0; /* the server may have said why before it closed */
-		receive(r);
+		receive(r); /* the server may have said why before it closed */
 		if (!r->closed)
 			link_drop(r, REDIS_LOST, "Redis at %s closed the connection", r->where);
 	}
@@ -482,26 +412,19 @@ describe(struct redis *r)
 		snprintf(r->where, sizeof r->where, "redis%s://%s:%u", a->tls ? "s" : "", a->host, a->port);
 }
 
-/* To this numeric address; NULL: to the path. */
+/* To the path, or to the host of this numeric address. */
 static void
-link_open(struct redis *r, const char *address)
+link_open(struct redis *r, const char *numeric)
 {
-	const struct redis_address *a = &r->config->address;
-	ASSERT(r->state == LINK_CONNECTING && r->context == NULL);
-	errno = 0;
-	redisContext *c = r->context = address == NULL ? redisConnectUnixNonBlock(a->unix_path) : redisConnectNonBlock(address, (int)a->port);
-	if (c != NULL && c->err == 0 && address != NULL)
-		(void)redisEnableKeepAlive(c);
-	if (c == NULL || c->err != 0) {
-		refused(r, c == NULL || c->err == REDIS_ERR_IO ? errno : 0, c == NULL ? "no memory" : c->errstr);
+	ASSERT(r->state == LINK_CONNECTING);
+	char why[WHY_MAX / 2];
+	int error;
+	if (!wire_connect(r->wire, &r->config->address, numeric, &error, why, sizeof why)) {
+		refused(r, error, why);
 		return;
 	}
-	(void)evutil_make_socket_closeonexec(c->fd);
-	c->reader->fn = &r->functions;
-	c->reader->privdata = &r->sink;
-	c->reader->maxbuf = BUFFER_KEEP;
-	r->readable = event_new(r->base, c->fd, EV_READ | EV_PERSIST, on_readable, r);
-	r->writable = event_new(r->base, c->fd, EV_WRITE, on_writable, r);
+	r->readable = event_new(r->base, wire_fd(r->wire), EV_READ | EV_PERSIST, on_readable, r);
+	r->writable = event_new(r->base, wire_fd(r->wire), EV_WRITE, on_writable, r);
 	ASSERT(r->readable != NULL && r->writable != NULL);
 	ASSERT(event_add(r->writable, NULL) == 0);
 }
@@ -526,13 +449,13 @@ on_resolved(void *arg, const char *addresses, const char *why)
 static void
 link_connect(struct redis *r)
 {
-	ASSERT(r->state == LINK_WAITING && r->context == NULL && list_empty(&r->commands));
+	ASSERT(r->state == LINK_WAITING && r->wire == NULL && list_empty(&r->commands));
 	const struct redis_address *a = &r->config->address;
 	r->state = LINK_CONNECTING;
 	describe(r);
 	link_timer(r, r->config->connect_timeout * 1000);
 	char why[WHY_MAX / 2];
-	if (a->tls && (r->tls = redis_tls_new(r->config, why, sizeof why)) == NULL) {
+	if ((r->wire = wire_new(r->config, why, sizeof why)) == NULL) {
 		link_drop(r, REDIS_SETUP, "Redis at %s: %s", r->where, why);
 		return;
 	}
@@ -555,14 +478,7 @@ link_disconnect(struct redis *r)
 	if (r->writable != NULL)
 		event_free(r->writable);
 	r->readable = r->writable = NULL;
-	if (r->context != NULL)
-		redisFree(r->context);
-	r->context = NULL;
-	buf_free(&r->out);
-	r->handed = 0;
-	redis_tls_free(&r->tls);
-	arena_unref(&r->sink.arena);
-	r->sink = (struct reply_sink){ .arena = NULL };
+	wire_free(&r->wire);
 	r->state = LINK_WAITING;
 }
 
@@ -630,7 +546,6 @@ redis_open(struct event_base *base, const struct redis_config *config, const cha
 	r->name = xstrdup(name);
 	r->backoff_ms = BACKOFF_MIN_MS;
 	list_init(&r->commands);
-	reply_functions(&r->functions);
 	r->timer = event_new(base, -1, 0, on_timer, r);
 	ASSERT(r->timer != NULL);
 	link_timer(r, 0);
