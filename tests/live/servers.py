@@ -6,6 +6,7 @@ still there when a server is started again after stop() or kill().
 
 import atexit
 import collections
+import contextlib
 import glob
 import itertools
 import os
@@ -237,6 +238,17 @@ class Redis(Server):
     def client(self, **options):
         """A redis-py client; answers are bytes unless decode_responses is given."""
         return redis.Redis(unix_socket_path=self.socket, **options)
+
+    @contextlib.contextmanager
+    def setting(self, name, value):
+        """With another value of a setting meanwhile."""
+        client = self.client(decode_responses=True)
+        usual = client.config_get(name)[name]
+        client.config_set(name, value)
+        try:
+            yield
+        finally:
+            client.config_set(name, usual)
 
     def flush(self):
         """Empties it and takes back what a test may have set."""

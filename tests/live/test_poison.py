@@ -341,9 +341,7 @@ def test_letters_that_swell(pg, redis_server, redis_client, sluice):
     make_table(pg)
     sizes = {b'"': 1_000_000, b"\0": 1_048_000, b"x": 1_048_575, b"\xff": 1_048_576}
     payloads = [byte * size for byte, size in sizes.items()]
-    usual = redis_client.config_get("proto-max-bulk-len")["proto-max-bulk-len"]
-    redis_client.config_set("proto-max-bulk-len", 1 << 20)
-    try:
+    with redis_server.setting("proto-max-bulk-len", 1 << 20):  # the least that can be set
         push(redis_client, "orders", range(10))
         for payload in payloads:
             redis_client.lpush("orders", payload)
@@ -357,8 +355,6 @@ def test_letters_that_swell(pg, redis_server, redis_client, sluice):
         wait_until(lambda: daemon.metric("sluice_items_dead_total") == 2 * len(payloads), DRAIN_SECONDS, "the same again")
         assert [letter["payload"] for letter in dead_letters(redis_client, "orders")] == payloads
         assert daemon.command("dead", "drop", "orders").stdout.startswith(f"{len(payloads)} dropped")
-    finally:
-        redis_client.config_set("proto-max-bulk-len", usual)
 
 
 def test_items_of_a_megabyte(db, redis_server, redis_client, sluice):

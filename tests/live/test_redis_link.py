@@ -1,6 +1,5 @@
 """The link to Redis and the list as a source, driven through redis_probe."""
 
-import contextlib
 import json
 import os
 import queue
@@ -590,23 +589,12 @@ def test_large_items(probe, redis_client):
     assert redis_client.llen("orders") == 0
 
 
-@contextlib.contextmanager
-def short_words(client):
-    """Redis takes no word of more than a megabyte meanwhile, which is the least that can be set."""
-    usual = client.config_get("proto-max-bulk-len")["proto-max-bulk-len"]
-    client.config_set("proto-max-bulk-len", 1 << 20)
-    try:
-        yield
-    finally:
-        client.config_set("proto-max-bulk-len", usual)
-
-
 @pytest.mark.parametrize("size", [WORD - 1, WORD, WORD + 1, 2 * WORD, 3_000_000])
-def test_letters_longer_than_a_word(probe, redis_client, size):
+def test_letters_longer_than_a_word(probe, redis_server, redis_client, size):
     push(redis_client, *range(8))
     own(probe)
     probe.ask("peek", 0, 8, 0)
-    with short_words(redis_client):
+    with redis_server.setting("proto-max-bulk-len", 1 << 20):  # the least that can be set
         done = probe.ask("settle", 1, 0, 0, 8, 8, 5, 5000, 3, size)
     assert (done["status"], done["dead"]) == ("settled", 3)
     assert redis_client.lrange(DEAD, 0, -1) == [b"d" * size] * 3
