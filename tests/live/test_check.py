@@ -306,20 +306,26 @@ def sluice_sessions(text):
     return int(match[1]), int(match[2])
 
 
+def wait_for_connections(db, number):
+    wait_until(lambda: sum(c.user == db.user for c in db.connections()) == number, 30, f"{number} connections")
+
+
 def test_running_daemon_counts_once(db, redis_server, redis_client, sluice):
     """And another one as well as its own."""
     make_table(db)
     config = queue_config(redis_server, db, pool_size=7)
     first = sluice(config)
-    wait_until(lambda: first.get("/readyz")[0] == 200 and sum(c.user == db.user for c in db.connections()) == 7, 30, "seven connections")
+    wait_until(lambda: first.get("/readyz")[0] == 200, 30, "seven connections")
+    wait_for_connections(db, 7)
     besides, kin = sluice_sessions(limits(check(first))[0][1])
     assert kin == 0 and besides < 4
     second = sluice(config, start=False)
+    wait_for_connections(db, 7)  # the check's own takes a moment to go
     besides, kin = sluice_sessions(limits(check(second))[0][1])
     assert kin == 7 and 7 <= besides < 11, "another instance"
     second.start()
-    wait_until(lambda: sum(c.user == db.user for c in db.connections()) == 14, 30, "fourteen connections")
     for daemon in (first, second):
+        wait_for_connections(db, 14)
         assert sluice_sessions(limits(check(daemon))[0][1])[1] == 7
 
 

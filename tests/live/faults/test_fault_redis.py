@@ -417,7 +417,7 @@ def test_14_client_kill(db, redis_server, redis_client, sluice):
 
 # Words that tell a queue's command from all others, and the bytes at which its answer is cut.
 ANSWERS = {"lease": (b"local granted =", range(0, 130, 4)), "own": (b"local fresh =", range(0, 110, 4)), "peek": (b"LRANGE\r\n", range(0, 420, 11)),
-           "settle": (b"new_dead", range(0, 60, 2))}
+           "settle": (b"dead_items", range(0, 60, 2))}
 
 
 @pytest.mark.short
