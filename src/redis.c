@@ -54,6 +54,9 @@ struct redis {
 	enum link_state state;
 	struct list commands;              /* struct command; empty while WAITING */
 	struct aside *resolve;             /* CONNECTING: the host's name is looked up; NULL: not now */
+	char *addresses;                   /* CONNECTING: what it stands for; NULL: it is no name. Owned */
+	char *rest;                        /* of them, those not tried yet, separated by commas; NULL: none */
+	unsigned turn;                     /* attempts since the link was up: each begins with another address */
 	struct wire *wire;                 /* NULL while WAITING, and while that is looked up; owned */
 	struct event *readable;            /* NULL while WAITING */
 	struct event *writable;            /* made active by hand once a loop pass: what was queued meanwhile is written at once. NULL while WAITING */
@@ -370,9 +373,16 @@ send_queued(struct redis *r)
 }
 
 static void
+link_open(struct redis *r, const char *numeric);
+
+/* This address refuses us: perhaps the host has another, as localhost has ::1 and 127.0.0.1. */
+static void
 refused(struct redis *r, int error, const char *text)
 {
-	link_drop(r, REDIS_LOST, "Redis at %s refuses the connection (%s): %s", r->where, text, connect_advice(error));
+	if (r->rest != NULL)
+		link_open(r, strsep(&r->rest, ","));
+	else
+		link_drop(r, REDIS_LOST, "Redis at %s refuses the connection (%s): %s", r->where, text, connect_advice(error));
 }
 
 static void
@@ -412,6 +422,17 @@ describe(struct redis *r)
 		snprintf(r->where, sizeof r->where, "redis%s://%s:%u", a->tls ? "s" : "", a->host, a->port);
 }
 
+/* Lets go of the socket before it is closed. */
+static void
+forget_socket(struct redis *r)
+{
+	if (r->readable != NULL)
+		event_free(r->readable);
+	if (r->writable != NULL)
+		event_free(r->writable);
+	r->readable = r->writable = NULL;
+}
+
 /* To the path, or to the host of this numeric address. */
 static void
 link_open(struct redis *r, const char *numeric)
@@ -419,6 +440,7 @@ link_open(struct redis *r, const char *numeric)
 	ASSERT(r->state == LINK_CONNECTING);
 	char why[WHY_MAX / 2];
 	int error;
+	forget_socket(r);
 	if (!wire_connect(r->wire, &r->config->address, numeric, &error, why, sizeof why)) {
 		refused(r, error, why);
 		return;
@@ -440,10 +462,8 @@ on_resolved(void *arg, const char *addresses, const char *why)
 		link_drop(r, REDIS_LOST, "Redis at %s: the host's address cannot be found: %s", r->where, why);
 		return;
 	}
-	char *first = xstrdup(addresses);
-	first[strcspn(first, ",")] = '\0';
-	link_open(r, first);
-	free(first);
+	r->rest = r->addresses = resolve_from(addresses, r->turn);
+	link_open(r, strsep(&r->rest, ","));
 }
 
 static void
@@ -473,12 +493,10 @@ static void
 link_disconnect(struct redis *r)
 {
 	aside_abandon(&r->resolve);
-	if (r->readable != NULL)
-		event_free(r->readable);
-	if (r->writable != NULL)
-		event_free(r->writable);
-	r->readable = r->writable = NULL;
+	forget_socket(r);
 	wire_free(&r->wire);
+	free(r->addresses);
+	r->addresses = r->rest = NULL;
 	r->state = LINK_WAITING;
 }
 
@@ -502,6 +520,8 @@ link_lose(struct redis *r)
 	/* A server that takes connections and breaks them at once is no reason to hurry. */
 	if (r->state == LINK_UP && monotonic_s() - r->up_since >= (time_t)(BACKOFF_MAX_MS / 1000))
 		r->backoff_ms = BACKOFF_MIN_MS;
+	if (r->state != LINK_UP)
+		r->turn++;
 	link_disconnect(r);
 	r->drop = REDIS_OK;
 	link_backoff(r);

@@ -57,7 +57,8 @@ wire_free(struct wire **wire)
 bool
 wire_connect(struct wire *w, const struct redis_address *to, const char *numeric, int *error, char *why, size_t size)
 {
-	ASSERT(w->context == NULL);
+	if (w->context != NULL)
+		redisFree(w->context);
 	errno = 0;
 	redisContext *c = to->unix_path != NULL ? redisConnectUnixNonBlock(to->unix_path) : redisConnectNonBlock(numeric, (int)to->port);
 	if (c != NULL && c->err == 0 && to->unix_path == NULL)

@@ -23,7 +23,7 @@ enum wire_got { WIRE_REPLY, WIRE_NONE, WIRE_NONSENSE };
 struct wire *wire_new(const struct redis_config *config, char *why, size_t size) MUST_CHECK;
 /* Closes and frees; nulls the caller's pointer, which may be NULL already. */
 void wire_free(struct wire **wire);
-/* Begins to connect: to the path, or to the port of its host, which is `numeric`. Once the socket can be written to, it is connected, or has an error.
+/* Begins to connect, anew if that was tried before: to the path, or to the port of its host, which is `numeric`. Once the socket can be written to, it is connected, or has an error.
  * False: `why` tells, and *error is errno, or 0. */
 bool wire_connect(struct wire *wire, const struct redis_address *to, const char *numeric, int *error, char *why, size_t size) MUST_CHECK;
 /* The socket, once wire_connect() has made it. */

@@ -82,3 +82,22 @@ resolve_start(struct event_base *base, const char *host, resolve_fn *done, void 
 		drop(l);
 	return aside;
 }
+
+char *
+resolve_from(const char *addresses, unsigned turn)
+{
+	unsigned n = 1;
+	for (const char *c = addresses; (c = strchr(c, ',')) != NULL; c++)
+		n++;
+	const char *first = addresses;
+	for (turn %= n; turn > 0; turn--)
+		first = strchr(first, ',') + 1;
+	struct buf all = BUF_INIT;
+	buf_adds(&all, first);
+	if (first > addresses) {
+		buf_addc(&all, ',');
+		buf_add(&all, addresses, (size_t)(first - addresses) - 1);
+	}
+	buf_addc(&all, '\0');
+	return all.data;
+}

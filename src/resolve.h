@@ -17,5 +17,7 @@ typedef void resolve_fn(void *arg, const char *addresses, const char *why);
 bool resolve_is_needless(const char *host);
 /* Begins to look the host up; the name is copied. aside_abandon() forgets it. NULL: there is no thread for it, errno says why. */
 struct aside *resolve_start(struct event_base *base, const char *host, resolve_fn *done, void *arg) MUST_CHECK;
+/* The addresses of an answer, beginning with the `turn`-th, counted on from the first behind the last; to be freed. */
+char *resolve_from(const char *addresses, unsigned turn);
 
 #endif

@@ -1,5 +1,5 @@
-/* For LD_PRELOAD: getaddrinfo() of a machine whose resolver knows "here.test" as this host, does not know "nowhere.test", and says nothing about
- * "slow.test" for a minute. */
+/* For LD_PRELOAD: getaddrinfo() of a machine whose resolver knows "here.test" as this host, "both.test" as 127.0.0.2 and then 127.0.0.1, does not know
+ * "nowhere.test", and says nothing about "slow.test" for a minute. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
@@ -18,5 +18,9 @@ getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
 	}
 	if (host != NULL && strcmp(host, "nowhere.test") == 0)
 		return EAI_NONAME;
+	if (host != NULL && strcmp(host, "both.test") == 0) {
+		int error = real("127.0.0.2", service, hints, found);
+		return error != 0 ? error : real("127.0.0.1", service, hints, &(*found)->ai_next);
+	}
 	return real(host != NULL && strcmp(host, "here.test") == 0 ? "127.0.0.1" : host, service, hints, found);
 }

@@ -1,6 +1,7 @@
 """Host names: looked up aside of the loop, by the machine's own resolver."""
 
 import os
+import socket
 import time
 
 import pytest
@@ -77,6 +78,30 @@ def test_names_that_are_known(tls, redis_server, redis_client, sluice, release, 
     pushed = push(redis_client, "orders", range(1000))
     wait_drained(redis_client)
     assert audit(redis_client, tls.server, pushed) == (1000, 0)
+
+
+def test_first_address_refuses(db, redis_server, redis_client, sluice, release, resolver):
+    """A command that connects once finds the other at once."""
+    make_table(db)
+    config = queue_config(redis_server, db)
+    config["redis"]["url"] = f"redis://both.test:{redis_server.port}"
+    daemon = sluice(config, program=release.path("src/sluice"))
+    assert daemon.command("check").returncode == 0
+    pushed = push(redis_client, "orders", range(1000))
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (1000, 0)
+    assert "refuses" not in daemon.log
+
+
+def test_first_address_is_mute(pg, redis_server, redis_client, sluice, release, resolver):
+    make_table(pg)
+    config = queue_config(redis_server, pg)
+    config["redis"].update(url=f"redis://both.test:{redis_server.port}", connect_timeout=1)
+    with socket.create_server(("127.0.0.2", redis_server.port)):
+        sluice(config, program=release.path("src/sluice"), start=False).start(wait=False)
+        pushed = push(redis_client, "orders", range(1000))
+        wait_drained(redis_client)
+    assert audit(redis_client, pg, pushed) == (1000, 0)
 
 
 def test_names_that_nobody_knows(db, redis_server, redis_client, sluice, release, resolver):
