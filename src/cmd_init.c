@@ -182,7 +182,7 @@ static const char *const redis_commands[] = {
 	"lrange", "blmove", "eval", /* reading, waiting, and what runs the scripts */
 	"llen", "lindex", "ltrim", "lpush", "rpush", "lset", "lrem",    /* in scripts, on the list and the dead letters */
 	"get", "set", "del", "pttl", "pexpire",                         /* in scripts, on the lease */
-	"hget", "hmget", "hset", "hdel", "hincrby",                     /* in scripts, on the state */
+	"hmget", "hset", "hdel", "hincrby",                             /* in scripts, on the state */
 	"type", "config|get",                                           /* sluice check */
 };
 

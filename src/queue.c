@@ -442,12 +442,12 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 	} else if (!a->granted) {
 		end_doubt(q);
 		stand_by(q, a);
-	} else if (q->state > QUEUE_OWN && a->epoch != q->epoch) {
+	} else if (q->state > QUEUE_OWN && (a->epoch != q->epoch || a->others)) {
 		queue_disowned(q);
 	} else if (q->state == QUEUE_STANDBY) {
 		end_doubt(q);
 		q->reason[0] = '\0';
-		q->rewritten &= a->epoch == q->epoch; /* whoever owned the queue since then has found its own place */
+		q->rewritten &= a->epoch == q->epoch && !a->others; /* whoever owned the queue since then has found its own place */
 		q->epoch = q->leased_epoch = a->epoch;
 		q->elsewhere = a->elsewhere;
 		q->clean = a->clean;

@@ -117,6 +117,7 @@ struct lease_answer {
 	uint64_t epoch;        /* in Redis; 0: the queue never had an owner */
 	const char *ledger;    /* that its last owner wrote, in words; "": none */
 	bool elsewhere;        /* it is another than ours */
+	bool others;           /* the epoch is another process's: of two ledgers, both may have counted up to it */
 	bool clean;            /* its last owner left nothing that was committed and not settled */
 	bool in_doubt;         /* nobody has it, nor do we get it: not clean, elsewhere, and orders wait */
 };
@@ -134,7 +135,7 @@ struct peek_answer {
 	const char *why;
 	const struct item *items; /* n of them, the item at the offset first; texts live in the arena */
 	uint32_t n;
-	bool disowned;            /* after the reading another epoch than ours stood there, or none: Redis was emptied, or another daemon took over */
+	bool disowned;            /* after the reading another epoch than ours stood there, or another's, or none: Redis was emptied, or another took over */
 	bool cut;                 /* the budget ended it; else fewer than asked for means the list's end */
 	struct arena *arena;      /* may be NULL in tests */
 };

@@ -250,7 +250,7 @@ lease_answer(void *arg, enum redis_class class, const struct redis_value *reply,
 	struct request q = request_end(arg);
 	struct source_lease result = { .class = class, .why = why };
 	(void)arena;
-	if (is_shape(reply, "isiiisisi", &result.class, &result.why)) {
+	if (is_shape(reply, "isiiisisii", &result.class, &result.why)) {
 		result.granted = number_at(reply, 0) == GIVEN;
 		result.in_doubt = number_at(reply, 0) == IN_DOUBT;
 		result.holder = text_at(reply, 1);
@@ -262,6 +262,7 @@ lease_answer(void *arg, enum redis_class class, const struct redis_value *reply,
 		result.ledger = text_at(reply, 7);
 		result.elsewhere = result.ledger[0] != '\0' && strcmp(result.ledger, q.source->ledger) != 0;
 		result.clean = number_at(reply, 8) != 0;
+		result.others = number_at(reply, 9) != 0;
 	}
 	q.done.lease(q.arg, &result);
 }
@@ -387,6 +388,14 @@ on_range(void *arg, enum redis_class class, const struct redis_value *reply, str
 	}
 }
 
+/* Are these an epoch, and this owner? */
+static bool
+is_owner(const struct redis_value *reply, const char *owner)
+{
+	return reply->type == REDIS_ARRAY && reply->n == 2 && reply->elements[0]->type == REDIS_STRING && reply->elements[1]->type == REDIS_STRING &&
+	    strcmp(reply->elements[1]->text, owner) == 0;
+}
+
 static void
 on_epoch(void *arg, enum redis_class class, const struct redis_value *reply, struct arena *arena, const char *why)
 {
@@ -401,14 +410,14 @@ on_epoch(void *arg, enum redis_class class, const struct redis_value *reply, str
 	struct source_peek *result = &ended.found;
 	if (result->class == REDIS_OK && class != REDIS_OK)
 		*result = (struct source_peek){ .class = class, .why = why };
-	else if (result->class == REDIS_OK && reply->type == REDIS_STRING)
-		result->epoch = strtoull(reply->text, NULL, 10);
+	else if (result->class == REDIS_OK && is_owner(reply, ended.source->owner))
+		result->epoch = strtoull(reply->elements[0]->text, NULL, 10);
 	result->arena = ended.arena;
 	ended.done.peek(ended.arg, result);
 	arena_unref(&ended.arena);
 }
 
-/* The items, and behind them the epoch: one that still is ours says that nobody emptied the list or took it over before the items were read. */
+/* The items, and behind them the epoch and its owner: if both are ours still, nobody emptied the list or took it over before the items were read. */
 static void
 peek_send(struct request *q)
 {
@@ -418,10 +427,10 @@ peek_send(struct request *q)
 	ASSERT(q->count > 0 && end < INT64_MAX);
 	snprintf(first, sizeof first, "%s%" PRIu64, s->right ? "-" : "", s->right ? end : q->offset);
 	snprintf(last, sizeof last, "%s%" PRIu64, s->right ? "-" : "", s->right ? q->offset + 1 : end - 1);
-	const char *const range[] = { "LRANGE", s->key, first, last }, *const epoch[] = { "HGET", s->state_key, "epoch" };
+	const char *const range[] = { "LRANGE", s->key, first, last }, *const epoch[] = { "HMGET", s->state_key, "epoch", "owner" };
 	q->settles = s->settles;
 	redis_command(q->link, 4, range, NULL, 0, q->budget, on_range, q);
-	redis_command(q->link, 3, epoch, NULL, 0, 0, on_epoch, q);
+	redis_command(q->link, 4, epoch, NULL, 0, 0, on_epoch, q);
 }
 
 void

@@ -34,6 +34,7 @@ struct source_lease {
 	uint64_t length;        /* items in the list */
 	const char *ledger;     /* of the last owner; "": none */
 	bool elsewhere;         /* the last owner wrote another ledger than ours */
+	bool others;            /* the last owner is another process, or there is none */
 	bool clean;             /* the last owner left nothing that was committed and not settled */
 };
 
@@ -69,7 +70,7 @@ struct source_peek {
 	const struct source_text *items; /* n of them, the one at the offset first; in the arena */
 	size_t n;
 	bool cut;                        /* the budget ended it; else fewer than asked for means the list's end. n is 0 where it must be asked for anew */
-	uint64_t epoch;                  /* that stood in Redis after the reading; 0: none */
+	uint64_t epoch;                  /* that stood in Redis after the reading, if it was ours; 0: none, or another owner's */
 	struct arena *arena;             /* who keeps items takes a reference */
 };
 
@@ -98,7 +99,7 @@ struct source_settle {
 enum source_status {
 	SOURCE_SETTLED,
 	SOURCE_GONE,   /* Redis knows no epoch for this queue: it was emptied */
-	SOURCE_FENCED, /* another epoch stands there */
+	SOURCE_FENCED, /* another epoch stands there, or another owner's */
 	SOURCE_MOVED,  /* `settled` is another */
 	SOURCE_GUARD,  /* an item is not what the sample shows, or the list is too short */
 	SOURCE_FULL,   /* the dead letters would be more than dead_max */

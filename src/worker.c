@@ -90,7 +90,8 @@ on_lease(void *arg, const struct source_lease *r)
 	if (w == NULL)
 		return;
 	struct lease_answer a = { .class = r->class, .why = r->why, .granted = r->granted, .holder = r->holder == NULL ? "" : r->holder, .ttl_ms = r->ttl_ms,
-		.epoch = r->epoch, .ledger = r->ledger == NULL ? "" : r->ledger, .elsewhere = r->elsewhere, .clean = r->clean, .in_doubt = r->in_doubt };
+		.epoch = r->epoch, .ledger = r->ledger == NULL ? "" : r->ledger, .elsewhere = r->elsewhere, .others = r->others, .clean = r->clean,
+		.in_doubt = r->in_doubt };
 	queue_leased(w->queue, clock_ms(), view, &a);
 }
 

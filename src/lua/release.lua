@@ -11,9 +11,10 @@ if redis.call('GET', lease) ~= owner then
 end
 -- DEL first: it needs no memory, and after one write Redis at maxmemory refuses no other in the same script
 redis.call('DEL', lease)
-if epoch == '0' then
+local seen = redis.call('HMGET', state, 'epoch', 'owner', 'clean')
+if epoch == '0' or seen[3] then -- it may be clean since the owner before
 	return 1
-elseif redis.call('HGET', state, 'epoch') ~= epoch then
+elseif seen[1] ~= epoch or seen[2] ~= owner then
 	return 2
 end
 redis.call('HSET', state, 'clean', 1)

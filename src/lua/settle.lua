@@ -24,7 +24,7 @@ for i = first_dead, #ARGV do
 end
 
 local items, dead_items = redis.call('LLEN', list), redis.call('LLEN', dead)
-local seen = redis.call('HMGET', state, 'epoch', 'settled')
+local seen = redis.call('HMGET', state, 'epoch', 'settled', 'owner')
 local ours = redis.call('GET', lease) == owner
 local current, position = tonumber(seen[1] or 0), tonumber(seen[2] or 0)
 
@@ -34,7 +34,7 @@ end
 
 if not seen[1] then
 	return answer('gone')
-elseif current ~= epoch then
+elseif current ~= epoch or seen[3] ~= owner then -- of two ledgers, both may have counted up to the same epoch
 	return answer('fenced')
 elseif position ~= settled then
 	return answer('moved')

@@ -132,8 +132,8 @@ on_lease(void *arg, const struct source_lease *a)
 {
 	(void)arg;
 	say("lease", a->class, a->why, "\"granted\": %d, \"holder\": \"%s\", \"ttl\": %" PRIu64 ", \"epoch\": %" PRIu64 ", \"settled\": %" PRIu64
-	    ", \"generation\": \"%s\", \"length\": %" PRIu64 ", \"ledger\": \"%s\", \"elsewhere\": %d, \"clean\": %d, \"in_doubt\": %d", a->granted, a->holder,
-	    a->ttl_ms, a->epoch, a->settled, a->generation, a->length, a->ledger, a->elsewhere, a->clean, a->in_doubt);
+	    ", \"generation\": \"%s\", \"length\": %" PRIu64 ", \"ledger\": \"%s\", \"elsewhere\": %d, \"others\": %d, \"clean\": %d, \"in_doubt\": %d", a->granted,
+	    a->holder, a->ttl_ms, a->epoch, a->settled, a->generation, a->length, a->ledger, a->elsewhere, a->others, a->clean, a->in_doubt);
 }
 
 static void
@@ -162,7 +162,8 @@ on_peek(void *arg, const struct source_peek *a)
 			buf_add_json(&out, a->items[i].text, a->items[i].len > 100 ? 100 : a->items[i].len);
 		}
 	}
-	say("peek", a->class, a->why, "\"n\": %zu, \"cut\": %d, \"bytes\": %zu, \"memory\": %zu, \"items\": [%s]", a->n, a->cut, bytes, used,
+	say("peek", a->class, a->why, "\"n\": %zu, \"epoch\": %" PRIu64 ", \"cut\": %d, \"bytes\": %zu, \"memory\": %zu, \"items\": [%s]", a->n, a->epoch, a->cut,
+	    bytes, used,
 	    buf_cstr(&out));
 	buf_free(&out);
 }

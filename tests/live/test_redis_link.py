@@ -393,8 +393,10 @@ def test_lease_tells_of_the_last_owner(probes, probe, redis_server):
     assert probe.ask("release")["released"] == 1
     assert (seen(probe), seen(other)) == ((0, 0), (1, 0))
     assert probe.ask("release", 1)["released"] == 0, "not the holder: it says nothing"
-    assert other.ask("release", 1)["released"] == 1
+    assert other.ask("release", 1)["released"] == 0, "given back, but it has not been the owner"
+    assert seen(probe) == (0, 0) and probe.ask("release", 1)["released"] == 1
     assert (seen(probe), seen(other)) == ((0, 1), (1, 1))
+    assert other.ask("release", 1)["released"] == 1, "it is clean already"
     own(other, 2)
     assert other.ask("lease", 5000)["ledger"] == "another"
     assert (seen(probe), seen(other)) == ((1, 0), (0, 0))
@@ -569,6 +571,24 @@ def test_guard_sees_length_and_both_ends(probe, redis_client):
         probe.ask("peek", 0, 1, 0)
         redis_client.lset("orders", 0, changed)
         assert probe.ask("settle", 1, 0, 0, 1, 1, 5, 5000, 0, 0)["status"] == "guard"
+
+
+def test_another_owner_of_the_same_epoch(probes, probe, redis_server, redis_client):
+    """Redis was emptied, and a daemon with another ledger counted up to the epoch that we have: whatever we ask, it is not ours."""
+    push(redis_client, *numbered(20))
+    own(probe, 5)
+    assert probe.ask("lease", 60000)["others"] == 0 and probe.ask("peek", 0, 20, 0)["epoch"] == 5
+    redis_client.delete(STATE, LEASE)
+    other = probes(unix=redis_server.socket, owner="other 1")
+    own(other, 5)
+    assert other.ask("lease", 60000)["others"] == 0
+    assert probe.ask("peek", 0, 20, 0)["epoch"] == 0
+    assert probe.ask("settle", 5, 0, 0, 3, 3, 9, 5000, 0, 0)["status"] == "fenced" and redis_client.llen("orders") == 20
+    redis_client.delete(LEASE)
+    told = probe.ask("lease", 60000)
+    assert told["granted"] and told["epoch"] == 5 and told["others"] == 1
+    assert probe.ask("release", 5)["released"] == 0 and not redis_client.hexists(STATE, "clean")
+    assert other.ask("settle", 5, 0, 0, 0, 0, 9, 5000, 0, 0)["status"] == "settled"
 
 
 def test_settle_after_the_lease_was_lost(probe, redis_client):

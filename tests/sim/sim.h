@@ -83,6 +83,7 @@ struct redis_data {
 	bool known;                /* the hash is there */
 	char generation[QUEUE_GENERATION_MAX];
 	uint64_t epoch, settled;
+	char owner[16];            /* of the epoch: "instance boot" */
 	unsigned ledger;           /* that the last owner wrote; if known */
 	bool clean;                /* he left nothing that was committed and not settled */
 	char lease[16];            /* "instance boot"; "": nobody */
@@ -123,6 +124,7 @@ struct command {
 	enum redis_class class;
 	bool yes;           /* LEASE: granted, OWN: refused, PEEK: cut */
 	bool elsewhere;     /* LEASE */
+	bool others;        /* LEASE */
 	bool fresh;         /* OWN */
 	bool disowned;      /* PEEK */
 	char holder[16];    /* LEASE */

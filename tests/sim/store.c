@@ -76,6 +76,7 @@ run_lease(struct lane *lane, struct command *c)
 	c->ttl = r->lease_until - lane->world->now;
 	c->epoch = r->known ? r->epoch : 0;
 	c->elsewhere = r->known && r->ledger != c->ledger;
+	c->others = !r->known || strcmp(r->owner, c->owner) != 0;
 	c->clean = r->known && r->clean;
 }
 
@@ -101,11 +102,19 @@ run_own(struct lane *lane, struct command *c)
 	r->clean = false;
 	r->ledger = c->ledger;
 	r->epoch = c->epoch;
+	memcpy(r->owner, c->owner, sizeof r->owner);
 	memcpy(c->generation, r->generation, sizeof c->generation);
 	c->settled = r->settled;
 	c->backlog = r->n_list;
 	lane->world->totals->takeovers++;
 	audit_doubt(lane);
+}
+
+/* Is he still the owner who sent this? */
+static bool
+is_owner(const struct redis_data *r, const struct command *c)
+{
+	return r->known && r->epoch == c->epoch && strcmp(r->owner, c->owner) == 0;
 }
 
 static void
@@ -123,7 +132,7 @@ run_peek(const struct lane *lane, struct command *c)
 		bytes += lane->orders[order].len;
 		c->items[c->n_items++] = order;
 	}
-	c->disowned = !r->known || r->epoch != c->epoch;
+	c->disowned = !is_owner(r, c);
 }
 
 static bool
@@ -144,7 +153,7 @@ settle_status(const struct lane *lane, const struct command *c)
 	const struct redis_data *r = &lane->redis;
 	if (!r->known)
 		return SETTLE_MOVED;
-	if (r->epoch != c->epoch)
+	if (!is_owner(r, c))
 		return SETTLE_FENCED;
 	if (r->settled != c->settled)
 		return SETTLE_MOVED;
@@ -191,7 +200,7 @@ run_release(struct redis_data *r, struct command *c)
 	r->lease[0] = '\0';
 	if (!c->clean)
 		return;
-	c->yes = r->known && r->epoch == c->epoch;
+	c->yes = (r->known && r->clean) || is_owner(r, c);
 	r->clean |= c->yes;
 }
 

@@ -275,7 +275,7 @@ deliver(struct worker *k, const struct command *c)
 		if (c->in_doubt)
 			k->doubted = c->epoch;
 		queue_leased(q, now, c->view, &(struct lease_answer){ .class = c->class, .why = why, .granted = c->yes, .holder = c->holder, .ttl_ms = c->ttl,
-		    .epoch = c->epoch, .ledger = "", .elsewhere = c->elsewhere, .clean = c->clean, .in_doubt = c->in_doubt });
+		    .epoch = c->epoch, .ledger = "", .elsewhere = c->elsewhere, .others = c->others, .clean = c->clean, .in_doubt = c->in_doubt });
 		break;
 	case COMMAND_OWN:
 		queue_owned(q, now, c->view, &(struct own_answer){ .class = c->class, .why = why, .refused = c->yes, .in_doubt = c->in_doubt,

@@ -223,6 +223,21 @@ the_lease_tells_that_another_has_come_and_gone(void **state)
 	settle(w);
 }
 
+/* Of two ledgers, both may have counted up to the same epoch, where Redis was emptied between. */
+static void
+the_lease_tells_that_the_epoch_is_anothers(void **state)
+{
+	struct world *w = *state;
+	drain(w, "abcd");
+	show(w);
+	pass(w, w->limits.lease_ms);
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch });
+	assert_int_equal(look(w).state, QUEUE_DRAIN);
+	pass(w, w->limits.lease_ms);
+	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch, .others = true });
+	assert_int_equal(look(w).state, QUEUE_STANDBY);
+}
+
 /* While the database was asked somebody took the list over, perhaps with another ledger, and went: what he left is not ours to know. */
 static void
 owns_only_what_nobody_owned_since_the_lease(void **state)
@@ -1177,6 +1192,7 @@ main(void)
 		STORY(a_blocked_queue_stops_at_once),
 		STORY(a_stopped_queue_begins_anew),
 		STORY(stores_only_while_its_lease_lasts), STORY(the_lease_tells_that_another_has_come_and_gone),
+		STORY(the_lease_tells_that_the_epoch_is_anothers),
 		STORY(owns_only_what_nobody_owned_since_the_lease), STORY(hands_over_when_nothing_is_left_to_settle),
 		STORY(hands_over_what_the_ledger_tells),
 		STORY(has_nothing_to_hand_over_where_another_ledger_was_written),
