@@ -231,11 +231,13 @@ the_lease_tells_that_the_epoch_is_anothers(void **state)
 	drain(w, "abcd");
 	show(w);
 	pass(w, w->limits.lease_ms);
-	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch });
+	renew(w, look(w).epoch);
 	assert_int_equal(look(w).state, QUEUE_DRAIN);
-	pass(w, w->limits.lease_ms);
-	queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch, .others = true });
-	assert_int_equal(look(w).state, QUEUE_STANDBY);
+	for (enum queue_state next = QUEUE_STANDBY; next <= QUEUE_PREPARE; next++) {
+		pass(w, w->limits.lease_ms);
+		queue_leased(w->q, w->now, w->view, &(struct lease_answer){ .why = "", .granted = true, .holder = "", .epoch = look(w).epoch, .others = true });
+		assert_int_equal(look(w).state, next);
+	}
 }
 
 /* While the database was asked somebody took the list over, perhaps with another ledger, and went: what he left is not ours to know. */
