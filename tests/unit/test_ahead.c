@@ -55,8 +55,11 @@ setup(void **state)
 	f->encoder = encoder_new();
 	f->mapping = make_mapping("$.id");
 	f->arena = arena_new();
-	for (size_t i = 0; i < ITEMS; i++)
-		f->items[i] = (struct item){ memcpy(arena_bytes(f->arena, strlen(texts[i])), texts[i], strlen(texts[i])), strlen(texts[i]) };
+	for (size_t i = 0; i < ITEMS; i++) {
+		size_t len = strlen(texts[i]);
+		char *text = memset(arena_bytes(f->arena, len + ARENA_PADDING), 0, len + ARENA_PADDING); /* what stands behind is read, too */
+		f->items[i] = (struct item){ memcpy(text, texts[i], len), len };
+	}
 	f->window = window_new(41, f->items, ITEMS, f->arena);
 	f->input = (struct encode_input){ .mapping = f->mapping, .items = f->window->items, .n_items = ITEMS, .skip = f->window->skip, .position = 41,
 		.max_item_bytes = 100, .statement_max = 1000 };
