@@ -232,8 +232,8 @@ check_largest(struct check *c)
 		wanted = c->config->queues[i].max_item_bytes > wanted ? c->config->queues[i].max_item_bytes : wanted;
 	unsigned long long taken = strtoull(value, NULL, 10);
 	if (taken > BULK_MAX && taken / 4 > wanted)
-		check_finding(c, LEVEL_WARNING, "redis", "proto-max-bulk-len %s: a single order may be as large, and takes five times that here, and in "
-		    "Redis, before it is a dead letter for being larger than max_item_bytes (%zu): set 16mb, or what you need", value, wanted);
+		check_finding(c, LEVEL_WARNING, "redis", "proto-max-bulk-len %s: a single order may be as large, and takes some five times that here, and "
+		    "six times in Redis, before it is a dead letter for being larger than max_item_bytes (%zu): set 16mb, or what you need", value, wanted);
 	else
 		check_finding(c, LEVEL_OK, "redis", "proto-max-bulk-len %s: larger orders are refused as they are pushed", value);
 }

@@ -22,8 +22,6 @@
 #define PAGE_FIRST ((size_t)16)
 #define PAGE_ITEMS ((size_t)1000)
 #define PAGE_BYTES ((size_t)8 << 20) /* of letters, and the one that goes beyond it */
-#define EDGE ((size_t)256) /* as in dead.lua */
-#define STEP_HEAD 7 /* words of EVAL before the letters */
 #define STEP_BYTES ((size_t)8 << 20) /* of one script call: Redis serves nobody else meanwhile */
 
 /* What is read of a dead letter. */
@@ -302,42 +300,53 @@ show(struct dead *d)
 
 /* Neighbouring letters that are taken off the list in one step. */
 struct step {
-	const char *words[STEP_HEAD + 4 * PAGE_ITEMS]; /* of EVAL, argc of them */
-	size_t lens[STEP_HEAD + 4 * PAGE_ITEMS];
-	int argc;
-	size_t bytes;                          /* of all words */
-	struct arena *texts;                   /* payloads, lengths; owned */
+	const char **words;     /* of EVAL, argc of them; owned, their texts are not */
+	size_t *lens;           /* theirs; owned */
+	int argc, cap;          /* cap: allocated */
+	size_t bytes;           /* of all words */
+	struct arena *payloads; /* owned */
 };
 
 static void
 step_add(struct step *s, const char *text, size_t len)
 {
-	ASSERT(s->argc < (int)(sizeof s->words / sizeof *s->words));
+	if (s->argc == s->cap) {
+		s->cap = 2 * s->cap + 64;
+		s->words = xrealloc(s->words, (size_t)s->cap * sizeof *s->words);
+		s->lens = xrealloc(s->lens, (size_t)s->cap * sizeof *s->lens);
+	}
 	s->words[s->argc] = text;
 	s->lens[s->argc++] = len;
 	s->bytes += len;
 }
 
-/* What tells a letter from others: its length, and its ends. */
+/* In words as dead.lua wants them. */
 static void
-step_add_edges(struct step *s, const struct redis_value *letter)
+step_add_text(struct step *s, const char *text, size_t len)
 {
-	char *length = arena_bytes(s->texts, 24);
-	size_t edge = letter->len < EDGE ? letter->len : EDGE;
-	step_add(s, length, (size_t)snprintf(length, 24, "%zu", letter->len));
-	step_add(s, letter->text, edge);
-	step_add(s, letter->text + letter->len - edge, edge);
+	size_t at = 0;
+	for (; len - at >= REDIS_WORD_MAX; at += REDIS_WORD_MAX)
+		step_add(s, text + at, REDIS_WORD_MAX);
+	step_add(s, text + at, len - at);
 }
 
 static void
-step_begin(struct step *s, const struct dead *d, const char *index, bool retry)
+step_begin(struct step *s, const struct dead *d, const char *index, const char *most, bool retry)
 {
 	ASSERT(!retry || d->queue->list_key != NULL);
 	const char *push = !retry ? "" : d->queue->pop == POP_RIGHT ? "LPUSH" : "RPUSH";
-	const char *const words[STEP_HEAD] = { "EVAL", dead_lua, "2", d->queue->dead_letter, d->queue->list_key, index, push };
-	*s = (struct step){ .texts = arena_new() };
-	for (size_t i = 0; i < STEP_HEAD; i++)
+	const char *const words[] = { "EVAL", dead_lua, "2", d->queue->dead_letter, d->queue->list_key, index, push, most };
+	*s = (struct step){ .payloads = arena_new() };
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		step_add(s, words[i], strlen(words[i]));
+}
+
+static void
+step_end(struct step *s)
+{
+	arena_unref(&s->payloads);
+	free(s->words);
+	free(s->lens);
 }
 
 /* Can it be taken off? Retry wants a payload. */
@@ -351,30 +360,30 @@ takes(const struct letter *letter, bool retry)
 static size_t
 take(struct dead *d, uint64_t index, const struct page *page, size_t i, bool retry)
 {
-	char first[24];
-	struct step *s = xmalloc(sizeof *s);
+	char first[24], most[24];
+	struct step s;
 	struct command_answer answer;
 	size_t n = 0;
 	ASSERT(i < page->n && page->n <= PAGE_ITEMS);
 	snprintf(first, sizeof first, "%" PRIu64, index);
-	step_begin(s, d, first, retry);
-	for (; i + n < page->n && s->bytes < STEP_BYTES; n++) {
+	snprintf(most, sizeof most, "%zu", REDIS_WORD_MAX);
+	step_begin(&s, d, first, most, retry);
+	for (; i + n < page->n && s.bytes < STEP_BYTES; n++) {
 		struct letter letter = read_letter(d, page->letters[i + n]);
 		if (!takes(&letter, retry))
 			break;
-		step_add_edges(s, letter.text);
+		step_add_text(&s, letter.text->text, letter.text->len);
 		if (retry)
-			step_add(s, memcpy(arena_bytes(s->texts, letter.payload_len), letter.payload, letter.payload_len), letter.payload_len);
+			step_add_text(&s, memcpy(arena_bytes(s.payloads, letter.payload_len), letter.payload, letter.payload_len), letter.payload_len);
 	}
-	if (n > 0 && ask(d, s->argc, s->words, s->lens, REDIS_INTEGER, &answer)) {
+	if (n > 0 && ask(d, s.argc, s.words, s.lens, REDIS_INTEGER, &answer)) {
 		if (answer.value->integer != (long long)n) {
 			fprintf(stderr, "sluice dead: somebody else changes %s at the same time: look at it again, and try again\n", d->queue->dead_letter);
 			d->status = EX_UNAVAILABLE;
 		}
 		command_answer_free(&answer);
 	}
-	arena_unref(&s->texts);
-	free(s);
+	step_end(&s);
 	return n;
 }
 

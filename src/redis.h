@@ -55,6 +55,8 @@ struct redis *redis_open(struct event_base *base, const struct redis_config *con
 void redis_close(struct redis **redis);
 /* Can commands be sent now? */
 bool redis_is_up(const struct redis *redis);
+/* Bytes of a word that every Redis takes: proto-max-bulk-len cannot be set to less than twice that. What may be longer goes to a script in pieces. */
+#define REDIS_WORD_MAX ((size_t)512 * 1024)
 /* Sends a command of argc words; words are copied. Must be up. `timeout_s` 0: the config's command_timeout; a blocking command gives more.
  * `budget`: once the strings of the reply are longer than this together, further ones are dropped (text NULL, len kept), so that memory stays
  * bounded; 0: no bound. A command that is not answered in time closes the link (REDIS_LOST for it and all behind it). */

@@ -20,7 +20,6 @@
 
 #define WAIT_GRACE_S 10 /* a wait that is answered so much later than asked is a lost link */
 #define GENERATION_MAX 32
-#define WORD_MAX ((size_t)512 * 1024) /* bytes of a dead letter in one word; the least that proto-max-bulk-len can be set to is twice that */
 
 struct source_list {
 	struct redis *commands; /* borrowed */
@@ -478,13 +477,13 @@ settle_answer(void *arg, enum redis_class class, const struct redis_value *reply
 	q.done.settle(q.arg, &result);
 }
 
-/* A letter's words: the last has fewer bytes than WORD_MAX, perhaps none, the others as many. */
+/* A letter's words: the last has fewer bytes than REDIS_WORD_MAX, perhaps none, the others as many. */
 static size_t
 words_of_letters(const struct source_settle *settle)
 {
 	size_t n = 0;
 	for (size_t i = 0; i < settle->n_dead; i++)
-		n += settle->dead[i].len / WORD_MAX + 1;
+		n += settle->dead[i].len / REDIS_WORD_MAX + 1;
 	return n;
 }
 
@@ -492,8 +491,8 @@ static void
 add_letter(struct words *w, const struct source_text *letter)
 {
 	size_t at = 0;
-	for (; letter->len - at >= WORD_MAX; at += WORD_MAX)
-		add_bytes(w, letter->text + at, WORD_MAX);
+	for (; letter->len - at >= REDIS_WORD_MAX; at += REDIS_WORD_MAX)
+		add_bytes(w, letter->text + at, REDIS_WORD_MAX);
 	add_bytes(w, letter->text + at, letter->len - at);
 }
 
@@ -523,7 +522,7 @@ source_list_settle(struct source_list *s, const struct source_settle *settle, so
 		add_bytes(&w, sample->head, edge);
 		add_bytes(&w, sample->tail, edge);
 	}
-	add_number(&w, WORD_MAX);
+	add_number(&w, REDIS_WORD_MAX);
 	for (size_t i = 0; i < settle->n_dead; i++)
 		add_letter(&w, &settle->dead[i]);
 	eval_send(q, &w, settle_answer);

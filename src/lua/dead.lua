@@ -2,18 +2,26 @@
 -- nothing unless the letters stand where the caller saw them.
 --
 -- KEYS  dead letters (list), queue (list)
--- ARGV  index of the first letter, LPUSH, RPUSH or nothing (only take them off), then for each letter: length, first 256 bytes, last 256 bytes, and
---       with a push its payload
+-- ARGV  index of the first letter, LPUSH, RPUSH or nothing (only take them off), `most`, then the letters; with a push, each with its payload behind
+--       it. Each of these texts comes in words of `most` bytes and a last one that has fewer, as in settle.lua
 -- ->    letters taken, or -1: the list is not as the caller saw it
 local dead, list = KEYS[1], KEYS[2]
-local first, push = tonumber(ARGV[1]), ARGV[2]
-local width = push == '' and 3 or 4
-local letters = (#ARGV - 2) / width
+local first, push, most = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local texts, words = {}, {}
+
+for i = 4, #ARGV do
+	words[#words + 1] = ARGV[i]
+	if #ARGV[i] < most then
+		texts[#texts + 1] = #words == 1 and ARGV[i] or table.concat(words)
+		words = {}
+	end
+end
+local width = push == '' and 1 or 2
+local letters = #texts / width
 local taken = 'sluice: taken'
 
 for i = 0, letters - 1 do
-	local letter, at = redis.call('LINDEX', dead, first + i), 3 + i * width
-	if not letter or #letter ~= tonumber(ARGV[at]) or letter:sub(1, 256) ~= ARGV[at + 1] or letter:sub(-256) ~= ARGV[at + 2] then
+	if redis.call('LINDEX', dead, first + i) ~= texts[1 + i * width] then
 		return -1
 	end
 end
@@ -22,10 +30,10 @@ end
 -- nothing back. LTRIM comes first because it needs no memory: after one write Redis at maxmemory refuses no other in the same script.
 redis.call('LTRIM', dead, 0, -1)
 redis.call('LREM', dead, 0, taken)
-redis.call('LSET', dead, first, redis.call('LINDEX', dead, first))
+redis.call('LSET', dead, first, texts[1])
 for i = 0, letters - 1 do
 	if push ~= '' then
-		redis.call(push, list, ARGV[6 + i * width])
+		redis.call(push, list, texts[2 + i * width])
 	end
 	redis.call('LSET', dead, first + i, taken)
 end

@@ -624,7 +624,8 @@ main(void)
 		TEST(test_copy), TEST(test_copy_escapes), TEST(test_copy_sets), TEST(test_postgresql_insert), TEST(test_postgresql_ignore),
 		TEST(test_postgresql_upsert), TEST(test_passes_in_order), TEST(test_upserts_in_order_of_keys), TEST(test_postgresql_newer), TEST(test_mysql_insert),
 		TEST(test_mysql_ignore), TEST(test_mysql_upsert), TEST(test_sources), TEST(test_json_column), TEST(test_arrays),
-		TEST(test_arrays_that_are_no_box), TEST(test_binary), TEST(test_dates), TEST(test_bits), TEST(test_rejects), TEST(test_nothing_left), TEST(test_statement_max),
+		TEST(test_arrays_that_are_no_box), TEST(test_binary), TEST(test_dates), TEST(test_bits), TEST(test_rejects), TEST(test_nothing_left),
+		TEST(test_statement_max),
 		cmocka_unit_test(test_escapes_anywhere), cmocka_unit_test(test_iso), cmocka_unit_test(test_base64),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL) == 0 ? 0 : 1;

@@ -1,6 +1,6 @@
 /* For LD_PRELOAD: what passes between the daemon and the servers behind its Unix sockets, as steps "LABEL:PHASE".
  *
- * LABEL  the server and what was said to it, "redis LRANGE+HGET", "postgresql COMMIT after copy end"; `connect` before anything was said
+ * LABEL  the server and what was said to it, "redis LRANGE+HMGET", "postgresql COMMIT after copy end"; `connect` before anything was said
  * PHASE  before: nothing is sent yet; middle: half of it is sent; after: it is sent and nothing is read; answered: some of the answer is read and
  *        nothing of that handled
  *
