@@ -38,6 +38,9 @@ def wait_empty(client, *keys, seconds=DRAIN_SECONDS):
     wait_until(lambda: not client.exists(*keys), seconds, f"the end of {keys}", pause=0.005)
 
 
+CONNECTION = {"postgresql": "who int DEFAULT pg_backend_pid()", "mysql": "who int DEFAULT (connection_id())"}  # a column: who stored the row
+
+
 def slow_down(db, table, seconds):
     """Each row takes so long."""
     if db.driver == "postgresql":
@@ -126,10 +129,10 @@ def test_max_batches(db, redis_server, redis_client, sluice, max_batches):
     """The server writes down when each batch began and when its last row came; looking at its list of sessions would not see one moment."""
     make_table(db)
     if db.driver == "postgresql":
-        columns = "began timestamptz DEFAULT now()", "stored timestamptz DEFAULT clock_timestamp()", "who int DEFAULT pg_backend_pid()"
+        columns = "began timestamptz DEFAULT now()", "stored timestamptz DEFAULT clock_timestamp()"
     else:
-        columns = "began datetime(6) DEFAULT now(6)", "stored datetime(6) DEFAULT sysdate(6)", "who int DEFAULT (connection_id())"
-    db.user_execute("ALTER TABLE orders " + ", ".join(f"ADD COLUMN {column}" for column in columns))
+        columns = "began datetime(6) DEFAULT now(6)", "stored datetime(6) DEFAULT sysdate(6)"
+    db.user_execute("ALTER TABLE orders " + ", ".join(f"ADD COLUMN {column}" for column in (*columns, CONNECTION[db.driver])))
     slow_down(db, "orders", 0.002)
     sluice(queue_config(redis_server, db, queue={"batch_rows": 10, "max_batches": max_batches}, pool_size=5))
     pushed = push(redis_client, "orders", range(400))
@@ -138,6 +141,18 @@ def test_max_batches(db, redis_server, redis_client, sluice, max_batches):
     changes = sorted([(began, 1) for began, _stored in batches] + [(stored, -1) for _began, stored in batches])
     assert max(itertools.accumulate(change for _time, change in changes)) == max_batches and len(batches) >= 40
     assert audit(redis_client, db, pushed) == (400, 0)
+
+
+def test_single_orders_come_by_the_connection_used_last(db, redis_server, redis_client, sluice):
+    """What a connection's server process needs is in the caches still. A look at the table now and then may take its turn on another one."""
+    make_table(db)
+    db.user_execute(f"ALTER TABLE orders ADD COLUMN {CONNECTION[db.driver]}")
+    sluice(queue_config(redis_server, db, pool_size=5))
+    for number in range(20):
+        push(redis_client, "orders", [number])
+        wait_empty(redis_client)
+    assert db.value("SELECT count(DISTINCT who) FROM orders") <= 2
+    assert audit(redis_client, db, range(20)) == (20, 0)
 
 
 def test_rate_limit(db, redis_server, redis_client, sluice):
