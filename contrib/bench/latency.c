@@ -6,10 +6,12 @@
  * when its push is sent, or when it should have been sent, if the push before it took so long. It stops when the look that found the row was sent, so
  * a time is at most one look and LOOK_PAUSE_US too long.
  *
- * Up to INSERT_RATE_MAX orders a second, each push is followed, half way to the next, by a plain INSERT of one more order on an open connection. Its
- * clock runs from the INSERT to its answer: the commit. What slows down the disk or the server slows down both.
+ * Up to INSERT_RATE_MAX orders a second, each push is followed, half way to the next, by an INSERT of one more order on an open connection: by turns a
+ * plain one, whose clock runs from the INSERT to its answer, the commit; and one in a transaction that also writes a row of a ledger, whose clock
+ * runs from BEGIN to the answer to COMMIT. What slows down the disk or the server slows down all of them.
  *
- * Prints the 50th, 99th and 99.9th percentile in microseconds and how many orders there were: a line for the pushes, then one for the INSERTs.
+ * Prints the 50th, 99th and 99.9th percentile in microseconds and how many orders there were: a line for the pushes, then one for the plain INSERTs and
+ * one for those with a ledger.
  */
 #include <hiredis/hiredis.h>
 #include <pthread.h>
@@ -22,15 +24,21 @@
 #include "buf.h"
 #include "config.h"
 #include "db.h"
+#include "ledger.h"
 #include "order.h"
 #include "sql.h"
+#include "task.h"
+#include "window.h"
 
-enum { LOOK_PAUSE_US = 100, LOST_AFTER_US = 30000000, INSERT_RATE_MAX = 100 };
+enum { LOOK_PAUSE_US = 100, LOST_AFTER_US = 30000000, INSERT_RATE_MAX = 100, LEDGER_ROWS = 64 };
+
+#define LEDGER_QUEUE "plain INSERTs" /* no queue of the daemon's */
+#define GENERATION "0123456789abcdef0123456789abcdef"
 
 /* What both threads share. Orders are numbered from 1; with INSERTs, the odd ones are pushed. */
 struct race {
 	const struct config *config;
-	bool inserts;         /* every second order is an INSERT */
+	bool inserts;         /* every second order is an INSERT, and every fourth one with a ledger */
 	unsigned rate, n;     /* orders a second; orders */
 	int64_t *started;     /* us; when each order's clock started; n + 1 of them */
 	int64_t *took;        /* us until it was seen, -1: not yet; n + 1 of them */
@@ -78,17 +86,71 @@ push(redisContext *redis, const char *key, unsigned i, struct buf *text)
 	freeReplyObject(reply);
 }
 
-/* Returns the microseconds until the commit. */
-static int64_t
-insert(struct sql *sql, unsigned i, struct buf *text)
+static void
+write_insert(unsigned i, struct buf *text)
 {
-	buf_reset(text);
 	buf_addf(text, "INSERT INTO orders (id,customer,total,placed_at,note,quantity,items) VALUES (%u,'customer %u','%u.10',"
 	    "'2024-05-06 07:08:09.123','as usual',3,'[{\"sku\":\"A-17\",\"quantity\":3}]')", i, i % 1000, i % 500);
 	buf_cstr(text);
+}
+
+/* Makes the rows that insert_with_ledger() writes. */
+static void
+make_ledger(const struct race *race, struct sql *sql)
+{
+	const struct db_ops *driver = db_driver(race->config->queues[0].target->driver);
+	struct buf text = BUF_INIT;
+
+	buf_adds(&text, "DELETE FROM " LEDGER_TABLE " WHERE queue = '" LEDGER_QUEUE "'");
+	sql_do(sql, buf_cstr(&text), text.len);
+	buf_reset(&text);
+	ledger_fill_sql(driver, LEDGER_QUEUE, LEDGER_ROWS, &text);
+	sql_do(sql, buf_cstr(&text), text.len);
+	buf_free(&text);
+}
+
+/* Returns the microseconds until the commit. */
+static int64_t
+insert(struct sql *sql, unsigned i)
+{
+	struct buf text = BUF_INIT;
+
+	write_insert(i, &text);
 	int64_t begin = now_us();
-	sql_do(sql, text->data, text->len);
-	return now_us() - begin;
+	sql_do(sql, text.data, text.len);
+	int64_t took = now_us() - begin;
+	buf_free(&text);
+	return took;
+}
+
+/* The same in a transaction as sluice's: with a ledger row, and in as many round trips. */
+static int64_t
+insert_with_ledger(const struct race *race, struct sql *sql, unsigned i)
+{
+	int driver = race->config->queues[0].target->driver;
+	bool joined = driver == DRIVER_POSTGRESQL; /* BEGIN and UPDATE in one message */
+	struct item item = { .text = "", .len = 0 };
+	struct window *window = window_new(i, &item, 1, NULL);
+	struct statement row = { .kind = STATEMENT_LEDGER, .window = window, .slot = i / 4 % LEDGER_ROWS, .epoch = 0 };
+	struct buf ledger = BUF_INIT, text = BUF_INIT;
+
+	if (joined)
+		buf_adds(&ledger, "BEGIN;");
+	ledger_sql(db_driver(driver), driver, LEDGER_QUEUE, GENERATION, &row, &ledger);
+	buf_cstr(&ledger);
+	write_insert(i, &text);
+	int64_t begin = now_us();
+	if (!joined)
+		sql_do(sql, "BEGIN", 5);
+	if (sql_do(sql, ledger.data, ledger.len) != 1)
+		sql_die(LEDGER_TABLE, "no such row");
+	sql_do(sql, text.data, text.len);
+	sql_do(sql, "COMMIT", 6);
+	int64_t took = now_us() - begin;
+	window_free(&window);
+	buf_free(&ledger);
+	buf_free(&text);
+	return took;
 }
 
 static void
@@ -98,15 +160,18 @@ send_all(struct race *race)
 	struct buf text = BUF_INIT;
 	struct sql *sql = sql_open(queue->target);
 	redisContext *redis = xchecked(redisConnectUnix(race->config->redis.address.unix_path));
-	int64_t begin = now_us();
 
 	if (redis->err != 0)
 		sql_die("Redis", redis->errstr);
+	make_ledger(race, sql);
+	int64_t begin = now_us();
 	for (unsigned i = 1; i <= race->n; i++) {
 		race->started[i] = wait_for_turn(race, begin, i);
 		atomic_store(&race->sent, i);
-		if (race->inserts && i % 2 == 0)
-			race->committed[i] = insert(sql, i, &text);
+		if (race->inserts && i % 4 == 0)
+			race->committed[i] = insert_with_ledger(race, sql, i);
+		else if (race->inserts && i % 2 == 0)
+			race->committed[i] = insert(sql, i);
 		else
 			push(redis, queue->list_key, i, &text);
 	}
@@ -203,8 +268,10 @@ run(struct race *race)
 	send_all(race);
 	pthread_join(looker, NULL);
 	print_percentiles(race->took + 1, race->n / step, step);
-	if (race->inserts)
-		print_percentiles(race->committed + 2, race->n / step, step);
+	if (race->inserts) {
+		print_percentiles(race->committed + 2, race->n / 4, 4);
+		print_percentiles(race->committed + 4, race->n / 4, 4);
+	}
 	free(race->started);
 	free(race->took);
 	free(race->committed);
