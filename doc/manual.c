@@ -31,7 +31,7 @@ static const struct command {
 	const char *usage;
 	const char *help;
 } commands[] = {
-#define COMMAND(name, function, summary, usage, help) { #name, summary, usage, help },
+#define COMMAND(name, function, doing, summary, usage, help) { #name, summary, usage, help },
 #include "commands.def"
 };
 

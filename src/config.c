@@ -54,10 +54,10 @@ draft_add_section(struct draft *draft, enum section_kind kind, size_t index)
 	return section;
 }
 
-struct config *
-config_read(const char *path, struct buf *errors)
+static struct config *
+read_config(const char *path, bool opens_files, struct buf *errors)
 {
-	struct draft draft = { .config = xcalloc(1, sizeof *draft.config), .errors = errors };
+	struct draft draft = { .config = xcalloc(1, sizeof *draft.config), .errors = errors, .opens_files = opens_files };
 	size_t errors_before = errors->len;
 	for (enum section_kind kind = 0; kind < N_SECTION_KINDS; kind++) {
 		if (!section_words[kind].named)
@@ -70,6 +70,18 @@ config_read(const char *path, struct buf *errors)
 	if (errors->len > errors_before)
 		config_free(&draft.config);
 	return draft.config;
+}
+
+struct config *
+config_read(const char *path, struct buf *errors)
+{
+	return read_config(path, true, errors);
+}
+
+struct config *
+config_read_only(const char *path, struct buf *errors)
+{
+	return read_config(path, false, errors);
 }
 
 static void

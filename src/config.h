@@ -94,6 +94,8 @@ struct config {
  * NULL when anything is wrong: then `errors` holds one line an error, "file:line: what, and what to do", all of them, not only the first.
  * The caller frees the result with config_free(). */
 struct config *config_read(const char *path, struct buf *errors) MUST_CHECK;
+/* The same without the files that it names, included ones excepted: no passwords, and whether certificates and keys are there is not looked at. */
+struct config *config_read_only(const char *path, struct buf *errors) MUST_CHECK;
 /* Frees all of it, passwords wiped; nulls the caller's pointer. */
 void config_free(struct config **ref);
 /* Appends the sample sluice.ini, every key commented with its default and help, to `out`. etc/sluice.ini is this text. */

@@ -44,10 +44,12 @@ check_required(struct draft *draft, const struct section *section)
 
 /* Files */
 
-/* Opens the regular file that the key names; -1 after an error. */
+/* Opens the regular file that the key names; -1 after an error, or if none are to be opened. */
 static int
 open_file(struct draft *draft, const struct section *section, enum option_id id, const char *path, struct stat *about)
 {
+	if (!draft->opens_files)
+		return -1;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* never waits for the writer of a pipe */
 	if (fd < 0 || fstat(fd, about) < 0)
 		buf_addf(key_error(draft, section, id), "%s cannot be read: %s\n", path, strerror(errno));

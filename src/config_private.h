@@ -69,6 +69,7 @@ struct draft {
 	struct section *sections; /* n_sections; the first are those without a name, one each, in the order of enum section_kind; owned */
 	size_t n_sections;
 	struct buf *errors;       /* one line an error; the caller's */
+	bool opens_files;         /* passwords, certificates, keys */
 };
 
 #define LIMITS_REQUIRED "required"

@@ -26,11 +26,12 @@
 static const struct command {
 	const char *name;
 	command_fn *run;
-	const char *summary; /* the rest as in commands.def */
+	enum { LOGS_IN, ASKS_DAEMON } doing; /* this and the rest as in commands.def */
+	const char *summary;
 	const char *usage;
 	const char *help;
 } commands[] = {
-#define COMMAND(name, function, summary, usage, help) { #name, function, summary, usage, help },
+#define COMMAND(name, function, doing, summary, usage, help) { #name, function, doing, summary, usage, help },
 #include "commands.def"
 };
 
@@ -126,7 +127,9 @@ run_command(const char *file, int argc, char **argv)
 	}
 	const char *named = take_file(&argc, argv);
 	struct buf errors = BUF_INIT;
-	struct config *config = config_read(named == NULL ? file : named, &errors);
+	if (named != NULL)
+		file = named;
+	struct config *config = command->doing == LOGS_IN ? config_read(file, &errors) : config_read_only(file, &errors);
 	if (config == NULL) {
 		fputs(buf_cstr(&errors), stderr);
 		buf_free(&errors);

@@ -69,6 +69,25 @@ def run_ok(daemon, *words):
     return done.stdout
 
 
+def test_asking_takes_no_password(pg, redis_server, sluice, directory):
+    """Whoever may read the configuration may ask: of what it names, the daemon alone must be able to read."""
+    config = two_queues(redis_server, pg)
+    config["database shop"]["password_file"] = f"{directory}/password"
+    with open(f"{directory}/password", "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        file.write("unused")
+    daemon = sluice(config)
+    os.unlink(f"{directory}/password")
+    assert "orders" in run_ok(daemon, "show", "queues")
+    assert "password_file" in run_ok(daemon, "show", "config")
+    assert "orders" in run_ok(daemon, "top", "--once")
+    run_ok(daemon, "pause", "orders")
+    wait_paused(daemon, "orders")
+    for words in (("reload",), ("check", "--offline"), ("dead", "list")):  # the first one's is the daemon's answer
+        done = daemon.command(*words)
+        assert done.returncode == EXIT_CONFIG and "password cannot be read" in done.stdout + done.stderr, (words, done)
+
+
+
 def run_refused(daemon, status, *words):
     """What it says, and does not do."""
     done = daemon.command(*words)

@@ -493,6 +493,29 @@ test_password_of_the_service(void **state)
 	assert_int_equal(unlink("given/password") + unlink("given/" MAIN_FILE) + rmdir("given"), 0);
 }
 
+/* Whoever asks the daemon need not be able to read what the daemon reads. */
+static void
+test_without_the_files(void **state)
+{
+	(void)state;
+	struct buf errors = BUF_INIT;
+	write_file(MAIN_FILE, "[redis]\nurl = unix:///r\npassword_file = no-such-file\n" DATABASE
+	    "password_file = no-such-file\nsslrootcert = /nowhere/ca\nsslcert = /nowhere/cert\nsslkey = /nowhere/key\n" QUEUE);
+	assert_null(config_read(MAIN_FILE, &errors));
+	buf_reset(&errors);
+	struct config *config = config_read_only(MAIN_FILE, &errors);
+	assert_non_null(config);
+	assert_int_equal(errors.len, 0);
+	assert_null(config->redis.password);
+	assert_null(config->databases[0].password);
+	assert_string_equal(config->databases[0].sslkey, "/nowhere/key");
+	config_free(&config);
+	write_file(MAIN_FILE, "[stats]\nlisten = nowhere\n" DATABASE QUEUE);
+	assert_null(config_read_only(MAIN_FILE, &errors));
+	assert_non_null(strstr(buf_cstr(&errors), "listen"));
+	buf_free(&errors);
+}
+
 static void
 test_password_refused(void **state)
 {
@@ -704,6 +727,7 @@ main(void)
 		cmocka_unit_test(test_include),
 		cmocka_unit_test(test_password),
 		cmocka_unit_test(test_password_of_the_service),
+		cmocka_unit_test(test_without_the_files),
 		cmocka_unit_test(test_password_refused),
 		cmocka_unit_test(test_sample),
 		cmocka_unit_test_prestate(test_sample_file, tree),
