@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Starts a Debian of its own with a real systemd, in a container of systemd's, with Redis, PostgreSQL, MariaDB and our package, and does there what an
+# operator does with the service: see tests/systemd/trial.
+set -u
+
+usage() {
+	cat <<'END'
+usage: tests/systemd.sh [--mirror URL] [--package FILE] [--keep]
+  --mirror URL    where Debian comes from, if not from where mmdebstrap takes it
+  --package FILE  a sluice_*.deb for this machine's Debian; none: it is built first, by contrib/debian.sh
+  --keep          leaves the machine's tree
+Takes root, 2 GB in /tmp and some minutes. The machine has no network but its own loopback. The last line is "N passed, N failed".
+END
+}
+
+. "$(dirname "$0")/../contrib/setup.sh"
+packages='mmdebstrap systemd-container util-linux'
+START_SECONDS=600
+
+mirror='' package=''
+while [ $# -gt 0 ]; do
+	case $1 in
+	--mirror | --package)
+		[ $# -gt 1 ] || { usage >&2; exit 64; }
+		case $1 in --mirror) mirror=$2 ;; *) package=$(realpath -- "$2") ;; esac
+		shift
+		;;
+	--keep) keep_scratch=yes ;;
+	--help | -h) usage; exit 0 ;;
+	*) usage >&2; exit 64 ;;
+	esac
+	shift
+done
+
+make_machine() {
+	make_debian "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$scratch/tree" "$mirror" \
+		--include=systemd,systemd-sysv,dbus,redis-server,redis-tools,postgresql,mariadb-server,procps \
+		--customize-hook="copy-in $package /root" \
+		--customize-hook='chroot "$1" sh -c "apt-get install -y --no-install-recommends /root/sluice_*.deb"' \
+		--customize-hook="copy-in $top/etc/redis.conf /etc/redis" \
+		--customize-hook="copy-in $top/tests/systemd/trial /usr/local/sbin" \
+		--customize-hook="copy-in $top/tests/systemd/trial.service /etc/systemd/system" \
+		--customize-hook='chroot "$1" systemctl enable trial' \
+		--customize-hook='rm "$1/usr/sbin/policy-rc.d"'
+}
+
+# Until it powers itself off.
+start_machine() {
+	as_root timeout --foreground --kill-after=10 "$START_SECONDS" unshare --mount --propagation private \
+		systemd-nspawn --quiet --register=no --keep-unit --private-network --console=pipe --directory="$scratch/tree" --boot
+}
+
+as_root true || { echo 'Please run it as root.' >&2; exit 1; }
+make_scratch
+install_packages || exit 1
+if [ -z "$package" ]; then
+	must 'the package' package.log "$top/contrib/debian.sh" --no-trial --output "$scratch/package"
+	package=$(find "$scratch/package" -name 'sluice_*.deb')
+fi
+must 'making the machine' tree.log make_machine
+must 'its first start' first.log start_machine
+must 'its second start' second.log start_machine
+cat "$scratch/tree/trial.log"
+awk '{ passed += $1; failed += $3 } END { printf "%d passed, %d failed\n", passed, failed; exit !(NR == 2 && passed > 0 && failed == 0) }' \
+	"$scratch/tree/trial.counts"
