@@ -65,9 +65,10 @@ CASES = (
          (Goal("memory while 5 million are drained, MB", 64, own_megabytes("sluice"), at_least=False),), rounds=1, note="One round."),
     Race("node", "the workers that it replaces", (
         Entry(NodeBest.name, NodeBest, Load(rows=200_000)),
+        Entry(Limit.name, Limit, Load(rows=200_000)),
         Entry(NodeOne.name, NodeOne, Load(rows=5_000, pool=10)),
         Entry(Sluice.name, Sluice, Load(rows=200_000)),
-    ), (Goal("against the Node worker, one at a time", 50, ratio(Sluice.name, NodeOne.name)),
+    ), (Goal("against the Node worker, one at a time", 50, ratio(Sluice.name, NodeOne.name), bound=ratio(Limit.name, NodeOne.name)),
         Goal("against the best Node worker", 2, ratio(Sluice.name, NodeBest.name), driver="postgresql"),
         Goal("against the best Node worker", 1.3, ratio(Sluice.name, NodeBest.name), driver="mysql")),
          note="Both Node workers lose what they have popped when they die; sluice does not. One at a time has 10 connections, the others 4."),

@@ -6,7 +6,7 @@ import statistics
 from section import DRIVERS, Section
 
 PROCESSES = ("own", "redis", "sql")
-HEADINGS = ("ratio", "lowest", "highest", "rows/s", "CPU, us a row: own", "Redis", "SQL", "memory, MB: own", "Redis", "SQL", "who")
+HEADINGS = ("ratio", "lowest", "highest", "rows/s", "CPU, us a row: own", "Redis", "SQL", "CPUs busy", "memory, MB: own", "Redis", "SQL", "who")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Median:
     rates: tuple   # of each round
     cpu: dict      # microseconds a row, by process
     memory: dict   # bytes, by process; the most that was seen
+
+    @property
+    def cpu_a_row(self):
+        return sum(self.cpu.values())
 
 
 def median_of(runs):
@@ -64,7 +68,7 @@ class Race:
             median, against = medians[entry.label], medians[base]
             ratios = [rate / other for rate, other in zip(median.rates, against.rates)]
             section.lines.append([f"{median.rate / against.rate:.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}", f"{median.rate:,.0f}"]
-                                 + [f"{median.cpu[name]:.2f}" for name in PROCESSES]
+                                 + [f"{median.cpu[name]:.2f}" for name in PROCESSES] + [f"{median.cpu_a_row * median.rate / 1e6:.2f}"]
                                  + [f"{median.memory[name] / 1048576:.0f}" for name in PROCESSES] + [entry.label])
             section.rates.append((entry.label, median.rate))
             if entry.label != base:

@@ -9,6 +9,13 @@ import servers
 from section import DRIVERS
 
 METHOD = """
+## How to read what was missed
+
+Servers, worker and loader share the machine's CPUs, and "CPUs busy" says how many of them all together kept busy. What a row costs the CPUs bounds the
+rate where they are all busy: then the best ratio that sluice could reach beside the limit is what a row costs with the loader over what it costs with
+sluice, Redis and the reading, encoding and settling in it. With a CPU more the same code comes closer to the limit. For a latency, the INSERT with
+a ledger row shows what of it exactly-once costs in SQL alone; the rest is the way through Redis: a push, a wake-up, a read.
+
 ## What each contestant does
 
 All write the same orders to the same table (a primary key on `id`, no other index), on the same servers, which run alone: Redis with `appendonly

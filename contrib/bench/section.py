@@ -12,10 +12,13 @@ class Goal:
     value: callable
     at_least: bool = True
     driver: str = None  # for one of the two only
+    bound: callable = None  # what it can be at best, as `value`: of the limit, or of a transaction with a ledger row
 
     def verdict(self, driver, measured):
-        figure = self.value(measured)
-        return Verdict(f"{self.text}, {DRIVERS[driver]}", figure, self.limit, self.at_least)
+        text = f"{self.text}, {DRIVERS[driver]}"
+        if self.bound:
+            text += f" (what bounds it: {self.bound(measured):.1f})"
+        return Verdict(text, self.value(measured), self.limit, self.at_least)
 
 
 @dataclasses.dataclass(frozen=True)
