@@ -22,6 +22,7 @@
 #include "config.h"
 #include "db_driver.h"
 #include "db_mysql_login.h"
+#include "db_mysql_session.h"
 #include "intake.h"
 #include "log.h"
 
@@ -66,8 +67,7 @@ struct db_conn {
 	void *refused_arg;                    /* its argument */
 	struct buf setup_sql;                 /* statement that sets up the session, while it is under way */
 	unsigned setup;                       /* next step of setting up */
-	size_t packet_max;                    /* max_allowed_packet, bytes */
-	char version[64];                     /* of the server */
+	struct mysql_session session;         /* what it is like, once it is opened */
 };
 
 static void connect_host(struct db_conn *conn);
@@ -394,62 +394,24 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 		advance(conn);
 }
 
-/* What every session is, whatever the server's defaults are. MariaDB alone reads what stands in M!. */
-static void
-session_settings(const struct db_conn *conn, struct buf *sql)
-{
-	unsigned limit = conn->config->query_timeout;
-	buf_addf(sql, "SET SESSION sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_ENGINE_SUBSTITUTION',"
-	    " time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = %u, lock_wait_timeout = %u"
-	    " /*M!100300 , idle_write_transaction_timeout = %u, max_statement_time = %u */",
-	    limit, limit, conn->idle_transaction_s, limit);
-}
-
-static const char session_isolation[] = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
-
-/* Version, largest packet; does it accept writes; does what we quote still mean what we mean? */
-static const char session_check[] = "SELECT VERSION(), @@max_allowed_packet, CONCAT(@@global.read_only) IN ('0', 'OFF') AND NOT @@innodb_read_only,"
-    " @@sql_mode LIKE '%STRICT_ALL_TABLES%' AND @@sql_mode NOT LIKE '%NO_BACKSLASH_ESCAPES%' AND @@sql_mode NOT LIKE '%ANSI_QUOTES%'"
-    " AND @@character_set_client = 'utf8mb4' AND @@time_zone = '+00:00' AND @@autocommit = 1";
-
-static struct db_error
-read_check(struct db_conn *conn, const struct db_result *result)
-{
-	static const struct db_error none = { .class = DB_OK };
-	if (result->rows != 1 || result->columns != 4 || result->values[1] == NULL || result->values[2] == NULL || result->values[3] == NULL)
-		return db_error_make(DB_UNKNOWN, "", "the server does not tell its settings", NULL);
-	db_text(conn->version, sizeof conn->version, result->values[0] == NULL ? "" : result->values[0]);
-	conn->packet_max = strtoull(result->values[1], NULL, 10);
-	if (strcmp(result->values[2], "1") != 0)
-		return db_error_make(DB_NOT_WRITABLE, "", "the server is read-only", NULL);
-	if (strcmp(result->values[3], "1") != 0)
-		return db_error_make(DB_SETUP, "", "connect_query must leave sql_mode, character set, time_zone and autocommit as they are", NULL);
-	return none;
-}
-
 static void
 setup_next(void *arg, const struct db_result *result)
 {
 	struct db_conn *conn = arg;
 	struct db_error error = result->error;
-	if (conn->setup == 4 && error.class == DB_OK)
-		error = read_check(conn, result);
+	if (error.class == DB_OK && conn->setup > 0)
+		error = mysql_session_answered(conn->setup - 1, result, &conn->session);
 	if (error.class != DB_OK) {
 		tell_failure(conn, error);
 		return;
 	}
 	buf_reset(&conn->setup_sql);
-	switch (conn->setup++) {
-	case 0: session_settings(conn, &conn->setup_sql); break;
-	case 1: buf_adds(&conn->setup_sql, session_isolation); break;
-	case 2: buf_adds(&conn->setup_sql, conn->config->connect_query == NULL ? "DO 0" : conn->config->connect_query); break;
-	case 3: buf_adds(&conn->setup_sql, session_check); break;
-	default:
+	if (mysql_session_statement(conn->setup++, conn->config, conn->idle_transaction_s, &conn->setup_sql)) {
+		start(conn, conn->setup_sql.data, conn->setup_sql.len, setup_next, conn);
+	} else {
 		conn->opened = true;
 		conn->events->opened(conn->arg, NULL);
-		return;
 	}
-	start(conn, conn->setup_sql.data, conn->setup_sql.len, setup_next, conn);
 }
 
 /* A peer that has vanished without a word is noticed after tcp_user_timeout. Sockets that are not TCP refuse, and need it not. */
@@ -559,7 +521,7 @@ mysql_conn_open(struct event_base *base, const struct database_config *config, u
 static size_t
 mysql_conn_statement_max(const struct db_conn *conn)
 {
-	return !conn->opened ? 0 : conn->packet_max > PACKET_OVERHEAD ? conn->packet_max - PACKET_OVERHEAD : 1;
+	return !conn->opened ? 0 : conn->session.packet_max > PACKET_OVERHEAD ? conn->session.packet_max - PACKET_OVERHEAD : 1;
 }
 
 static void
@@ -618,7 +580,7 @@ mysql_conn_server_id(const struct db_conn *conn)
 static const char *
 mysql_conn_server_version(const struct db_conn *conn)
 {
-	return conn->opened ? conn->version : "";
+	return conn->opened ? conn->session.version : "";
 }
 
 /* Quotes with `mark`, and puts `escape` before every `mark` and every `escape` in the text. */
