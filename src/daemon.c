@@ -22,6 +22,7 @@
 #include "httpd.h"
 #include "log.h"
 #include "notify.h"
+#include "priorities.h"
 #include "supervisor.h"
 #include "worker.h"
 

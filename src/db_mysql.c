@@ -25,6 +25,7 @@
 #include "db_mysql_session.h"
 #include "intake.h"
 #include "log.h"
+#include "priorities.h"
 
 /* What a packet holds besides the statement, generously. */
 #define PACKET_OVERHEAD 64
@@ -325,6 +326,7 @@ advance(struct db_conn *conn)
 	if (conn->waiting == 0 && conn->step == STEP_SEND && conn->send_failed == 0) {
 		conn->step = STEP_SENT;
 		watch(conn, MYSQL_WAIT_READ);
+		(void)event_priority_set(&conn->io, PRIORITY_ANSWER);
 		return;
 	}
 	if (conn->waiting == 0 && conn->step == STEP_READ && !conn->read_failed)

@@ -20,6 +20,7 @@
 #include "db_pg_connect.h"
 #include "intake.h"
 #include "log.h"
+#include "priorities.h"
 #include "resolve.h"
 
 /* COPY data is handed to libpq in pieces, so that it never holds a second copy of it all. */
@@ -276,10 +277,18 @@ take(struct db_conn *conn, PGresult *res)
 		conn->rolled_back = true;
 }
 
+/* The next that comes is the beginning of an answer. */
+static void
+expect_answer(struct db_conn *conn)
+{
+	(void)event_priority_set(&conn->io, PRIORITY_ANSWER);
+}
+
 /* Sends what can be sent and takes what has come; `lost`: nothing more will come. */
 static void
 advance(struct db_conn *conn, bool lost)
 {
+	bool copying = conn->in_copy;
 	for (;;) {
 		if (conn->in_copy && !feed(conn, lost))
 			break;
@@ -298,9 +307,12 @@ advance(struct db_conn *conn, bool lost)
 			return;
 		}
 		take(conn, res);
+		copying |= conn->in_copy;
 	}
 	bool unsent = PQflush(conn->pg) == 1;
 	watch(conn, (short)(EV_READ | EV_PERSIST | (unsent || conn->in_copy ? EV_WRITE : 0)));
+	if (copying && !conn->in_copy)
+		expect_answer(conn);
 }
 
 /* A connect_query may say LISTEN; libpq would keep what comes of it. */
@@ -341,6 +353,7 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 		fail_later(conn, db_error_make(DB_RECONNECT, "", PQerrorMessage(conn->pg), NULL));
 	else
 		watch(conn, (short)(EV_READ | EV_PERSIST | (flushed == 1 ? EV_WRITE : 0)));
+	expect_answer(conn);
 }
 
 /* What every session is, whatever the server's or the role's defaults are. Only a superuser may have messages in English. */
@@ -421,6 +434,7 @@ on_io(evutil_socket_t fd, short what, void *arg)
 	ASSERT(!conn->failed && conn->pg != NULL);
 	/* Most answers come as a whole. Of a message that does not, libpq reads up to its announced length in one call. */
 	bool careful = conn->partial || !conn->connected || conn->answer == NULL;
+	(void)event_priority_set(&conn->io, PRIORITY_USUAL);
 	if (what & EV_READ)
 		intake_look(&conn->intake, PQsocket(conn->pg), careful);
 	if (intake_is_flooded(&conn->intake)) {

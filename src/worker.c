@@ -13,6 +13,7 @@
 #include "log.h"
 #include "mapping.h"
 #include "meter.h"
+#include "priorities.h"
 #include "redis.h"
 #include "source_list.h"
 #include "table.h"

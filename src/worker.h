@@ -17,12 +17,9 @@ struct queue_config;
 struct queue_view;
 struct worker;
 
-/* Of the events of `base`; what has none of its own is in the middle. */
-enum { PRIORITY_FIRST, PRIORITY_USUAL, PRIORITY_IDLE, PRIORITIES };
-
 /* What all workers of a daemon share; borrowed, outlives them. */
 struct worker_context {
-	struct event_base *base; /* with PRIORITIES */
+	struct event_base *base; /* with PRIORITIES, see priorities.h */
 	const struct config *config;
 	struct encoder *encoder;
 	const char *owner; /* "instance boot", for leases */
