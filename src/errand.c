@@ -131,12 +131,20 @@ on_ring_counted(void *arg, const struct db_result *result)
 	send(e, on_plain);
 }
 
+/* Has another queue made the ledger at the same moment? PostgreSQL, in spite of IF NOT EXISTS: a duplicate key in its catalogue, or the table or its row
+ * type is there already. */
+static bool
+is_made_by_another(const struct db_error *e)
+{
+	return e->class == DB_DATA || strcmp(e->code, "42P07") == 0 || strcmp(e->code, "42710") == 0;
+}
+
 static void
 on_ledger_made(void *arg, const struct db_result *result)
 {
 	struct errand *e = arg;
 	struct answer a = answer_from(result);
-	if (a.error.class == DB_OK || a.error.class == DB_DATA) { /* PostgreSQL's duplicate key: another queue made it at the same moment */
+	if (a.error.class == DB_OK || is_made_by_another(&a.error)) {
 		count_ring(e, on_ring_counted);
 	} else if (a.error.class == DB_SETUP) {
 		char why[DB_MESSAGE_MAX];

@@ -69,7 +69,7 @@ def run_ok(daemon, *words):
     return done.stdout
 
 
-def test_asking_takes_no_password(pg, redis_server, sluice, directory):
+def test_asking_takes_no_password(pg, clean, redis_server, sluice, directory):
     """Whoever may read the configuration may ask: of what it names, the daemon alone must be able to read."""
     config = two_queues(redis_server, pg)
     config["database shop"]["password_file"] = f"{directory}/password"

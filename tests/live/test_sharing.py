@@ -143,6 +143,20 @@ def test_max_batches(db, redis_server, redis_client, sluice, max_batches):
     assert audit(redis_client, db, pushed) == (400, 0)
 
 
+def test_queues_make_the_ledger_together(db, redis_server, redis_client, sluice):
+    """All at the same moment, and again with another ledger: some find it made meanwhile."""
+    names = [f"q{number}" for number in range(8)]
+    for name in names:
+        make_table(db, name)
+    for _ in range(5):
+        daemon = sluice(shared_config(redis_server, db, {name: {} for name in names}))
+        wait_until(lambda daemon=daemon: daemon.log.count("took the queue over") == len(names), 30, "eight owners")
+        assert "paused" not in daemon.log
+        daemon.stop()
+        db.user_execute("DROP TABLE sluice_ledger")
+        redis_client.flushall()
+
+
 def test_single_orders_come_by_the_connection_used_last(db, redis_server, redis_client, sluice):
     """What a connection's server process needs is in the caches still. A look at the table now and then may take its turn on another one."""
     make_table(db)
