@@ -46,7 +46,7 @@ make_machine() {
 
 # Until it powers itself off.
 start_machine() {
-	as_root timeout --foreground --kill-after=10 "$START_SECONDS" unshare --mount --propagation private \
+	as_root timeout --foreground --kill-after=10 "$START_SECONDS" unshare --mount --pid --fork --kill-child --mount-proc \
 		systemd-nspawn --quiet --register=no --keep-unit --private-network --console=pipe --directory="$scratch/tree" --boot
 }
 
