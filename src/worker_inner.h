@@ -37,13 +37,20 @@ struct worker {
 /* Something was settled, or the list measured: keeps age and history. */
 void worker_note_progress(struct worker *w);
 
-/* -- worker_list.c: ports of the queue, see struct queue_ports; `world` is the worker */
+/* -- worker_list.c */
+/* The queue's port of that name, see struct queue_ports; `world` is the worker. */
 void worker_list_lease(void *world, uint64_t view, uint64_t accepted);
+/* As above. */
 void worker_list_own(void *world, uint64_t view, const struct claim *claim);
+/* As above. */
 void worker_list_peek(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t budget);
+/* As above. */
 void worker_list_settle(void *world, uint64_t view, const struct settle *s);
+/* As above. */
 void worker_list_wait(void *world, uint64_t view);
+/* As above. */
 void worker_list_length(void *world, uint64_t view);
+/* As above. */
 void worker_list_release(void *world, uint64_t view, bool clean);
 /* An event's callback: answers a wait that cannot be made. `arg` is the worker. */
 void worker_list_no_wait(int fd, short what, void *arg);
