@@ -44,20 +44,25 @@ struct db_error {
 	bool lost;                    /* the connection is gone; nothing more can be asked on it */
 };
 
-/* What a statement answered. Values are valid only inside the callback. */
+/* Of a text of several statements, so many are told apart in the answer. */
+#define DB_STATEMENTS 3
+
+/* What a text of one or more statements answered. Values are valid only inside the callback. */
 struct db_result {
-	struct db_error error;  /* class DB_OK: none */
-	uint64_t affected;      /* rows changed by the (last) statement */
+	struct db_error error;  /* class DB_OK: none; else of the first statement that failed, behind which none was run */
+	unsigned n_done;        /* statements that were done; after a loss not known */
+	uint64_t changed[DB_STATEMENTS]; /* rows changed by each of the first that were done */
+	uint64_t affected;      /* rows changed by the last statement */
 	bool rolled_back;       /* COMMIT was answered with ROLLBACK */
 	bool in_transaction;    /* one is open still; not known after an error */
-	size_t rows, columns;   /* of the (last) result set; 0 if none */
+	size_t rows, columns;   /* of the last statement's result set; 0 if none */
 	const char *const *values; /* rows * columns texts, row by row; NULL is SQL's NULL; bytes may hold NUL, see lengths */
 	const size_t *lengths;     /* rows * columns */
 };
 
 struct db_conn;
 
-/* Called once for each statement; never from within the call that started it. The callback may start the next statement or close. */
+/* Called once for each text; never from within the call that started it. The callback may start the next statement or close. */
 typedef void db_answer_fn(void *arg, const struct db_result *result);
 
 /* What a connection tells its owner without being asked. Never called from within open(). */
@@ -76,11 +81,14 @@ struct db_ops {
 	 * idle-in-transaction `idle_transaction_s` seconds, statements query_timeout), runs connect_query. The config outlives the connection. */
 	struct db_conn *(*open)(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s,
 	    const struct db_events *events, void *arg);
-	/* Runs sql[0..len). PostgreSQL takes several statements joined by `;` and answers for the last one, or for the first that failed.
-	 * The text must stay valid until the answer. A statement that is not answered within query_timeout + 5 s: lost. */
+	/* Runs sql[0..len): one statement, or, where joins() says so, several joined by `;`, with one answer.
+	 * The text must stay valid until the answer. One that is not answered within query_timeout + 5 s: lost. */
 	void (*query)(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
-	/* Runs `COPY ... FROM STDIN` with data[0..data_len). NULL where the server has no such thing. Text and data stay valid until the answer. */
+	/* The same for a text whose last statement is `COPY ... FROM STDIN`, with data[0..data_len). NULL where the server has no such thing. Text and data
+	 * stay valid until the answer. */
 	void (*copy)(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg);
+	/* May statements be joined on this connection? Known once it is opened. */
+	bool (*joins)(const struct db_conn *conn);
 	/* The answer of the next statement may have so many bytes, all that the server sends until it ends counted. A server that sends more is broken, or
 	 * means harm: the connection is lost. */
 	void (*expect)(struct db_conn *conn, size_t bytes);
@@ -106,7 +114,7 @@ extern const struct db_ops db_mysql;      /* db_mysql.c */
 const struct db_ops *db_driver(int driver);
 
 /* Connects, runs one statement, waits for its answer in a private loop of its own and closes: for commands such as `init` and `check`, never for
- * the daemon. The text must be one statement or, for PostgreSQL, several. Calls `answer` once, a failure to connect included. */
+ * the daemon. Calls `answer` once, a failure to connect included. */
 void db_run_once(const struct database_config *config, const char *sql, size_t len, db_answer_fn *answer, void *arg);
 
 #endif

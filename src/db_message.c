@@ -17,12 +17,22 @@ set_column(struct db_error *error, const char *name, size_t len)
 	buf_free(&text);
 }
 
+/* The last statement of those joined by `;`; something else if there is a `;COPY ` in its names. */
+static const char *
+last_copy(const char *sql)
+{
+	const char *last = sql;
+	for (const char *at = sql; (at = strstr(at, ";COPY ")) != NULL;)
+		last = ++at;
+	return last;
+}
+
 /* The table's own name, without schema and quotes, in `SAVEPOINT s;COPY "schema"."table" ...`; the error context begins with it. */
 static void
 copy_table(const char *sql, struct buf *name)
 {
-	sql = strstr(sql, "COPY ");
-	if (sql == NULL)
+	sql = last_copy(sql);
+	if (strncmp(sql, "COPY ", 5) != 0)
 		return;
 	sql += strlen("COPY ");
 	do {

@@ -37,7 +37,7 @@ static const struct db_code codes[] = {
 };
 
 /* Which of the library's calls is under way. SENT: none, but an answer must come; called before it does, the library gives up over TLS. */
-enum step { STEP_NONE, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE };
+enum step { STEP_NONE, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE, STEP_NEXT };
 
 struct db_conn {
 	struct event_base *base;              /* the loop; not owned */
@@ -55,7 +55,10 @@ struct db_conn {
 	int waiting;                          /* MYSQL_WAIT_* that it waits for; 0: it has returned */
 	int send_failed;                      /* what STEP_SEND returned */
 	my_bool read_failed;                  /* what STEP_READ returned */
-	MYSQL_RES *stored;                    /* what STEP_STORE returned; owned */
+	int next_failed;                      /* what STEP_NEXT returned */
+	MYSQL_RES *stored;                    /* what STEP_STORE returned last; owned */
+	unsigned n_done;                      /* statements of the text under way that are done */
+	uint64_t changed[DB_STATEMENTS];      /* by the first of them */
 	struct intake intake;                 /* what the server sends */
 	size_t answer_max;                    /* bytes of the next statement's answer; 0: DB_ANSWER_MAX */
 	struct event io;                      /* the socket */
@@ -63,8 +66,8 @@ struct db_conn {
 	void (*due)(struct db_conn *conn);    /* what the timer does instead, in the next loop; NULL: nothing */
 	db_answer_fn *answer;                 /* of the statement under way; NULL: idle */
 	void *answer_arg;                     /* its argument */
-	struct db_error refusal;              /* what a statement failed with, while the server is asked for which row */
-	db_answer_fn *refused;                /* of that statement */
+	struct db_result refusal;             /* what a text failed with, while the server is asked for which row */
+	db_answer_fn *refused;                /* of that text */
 	void *refused_arg;                    /* its argument */
 	struct buf setup_sql;                 /* statement that sets up the session, while it is under way */
 	unsigned setup;                       /* next step of setting up */
@@ -198,7 +201,7 @@ static void
 on_row_number(void *arg, const struct db_result *result)
 {
 	struct db_conn *conn = arg;
-	struct db_result failure = { .error = result->error.lost ? result->error : conn->refusal };
+	struct db_result failure = result->error.lost ? (struct db_result){ .error = result->error } : conn->refusal;
 	if (result->error.class == DB_OK && result->rows == 1 && result->values[0] != NULL)
 		failure.error.row = strtol(result->values[0], NULL, 10) - 1;
 	conn->refused(conn->refused_arg, &failure);
@@ -222,40 +225,48 @@ is_row_unknown(const struct db_conn *conn, const struct db_error *error)
 }
 
 static void
-ask_for_row(struct db_conn *conn, const struct db_error *error)
+ask_for_row(struct db_conn *conn, const struct db_result *refusal)
 {
 	static const char sql[] = "GET DIAGNOSTICS CONDITION 1 @sluice_row = ROW_NUMBER";
-	conn->refusal = *error;
+	conn->refusal = *refusal;
 	conn->refused = conn->answer;
 	conn->refused_arg = conn->answer_arg;
 	conn->answer = NULL;
 	start(conn, sql, strlen(sql), on_diagnosed, conn);
 }
 
-/* The statement has been answered. Last thing to do in an event. */
+static bool
+is_failed(const struct db_conn *conn)
+{
+	return conn->send_failed != 0 || conn->read_failed || conn->next_failed > 0 || mysql_errno(conn->mysql) != 0;
+}
+
+/* The text has been answered. Last thing to do in an event. */
 static void
-statement_done(struct db_conn *conn)
+text_done(struct db_conn *conn)
 {
 	MYSQL_RES *stored = conn->stored;
 	conn->stored = NULL;
-	if (conn->send_failed != 0 || conn->read_failed || mysql_errno(conn->mysql) != 0) {
+	if (is_failed(conn)) {
 		ASSERT(stored == NULL);
-		struct db_result failure = { .error = last_error(conn) };
+		struct db_result failure = { .error = last_error(conn), .n_done = conn->n_done };
+		memcpy(failure.changed, conn->changed, sizeof failure.changed);
 		if (failure.error.lost) {
 			tell_failure(conn, failure.error);
 			return;
 		}
 		if (is_row_unknown(conn, &failure.error)) {
-			ask_for_row(conn, &failure.error);
+			ask_for_row(conn, &failure);
 			return;
 		}
 		watch(conn, MYSQL_WAIT_READ);
 		give_answer(conn, &failure);
 		return;
 	}
-	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1 };
+	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1, .n_done = conn->n_done };
 	const char **values = NULL;
 	size_t *lengths = NULL;
+	memcpy(result.changed, conn->changed, sizeof result.changed);
 	if (stored != NULL)
 		read_values(stored, &result, &values, &lengths);
 	else
@@ -299,6 +310,8 @@ call_start(struct db_conn *conn, enum step step, const char *sql, size_t len)
 		conn->waiting = mysql_send_query_start(&conn->send_failed, conn->mysql, sql, len);
 	else if (step == STEP_READ)
 		conn->waiting = mysql_read_query_result_start(&conn->read_failed, conn->mysql);
+	else if (step == STEP_NEXT)
+		conn->waiting = mysql_next_result_start(&conn->next_failed, conn->mysql);
 	else
 		conn->waiting = mysql_store_result_start(&conn->stored, conn->mysql);
 	calling = NULL;
@@ -314,9 +327,39 @@ call_cont(struct db_conn *conn, int ready)
 		conn->waiting = mysql_send_query_cont(&conn->send_failed, conn->mysql, ready);
 	else if (conn->step == STEP_READ)
 		conn->waiting = mysql_read_query_result_cont(&conn->read_failed, conn->mysql, ready);
+	else if (conn->step == STEP_NEXT)
+		conn->waiting = mysql_next_result_cont(&conn->next_failed, conn->mysql, ready);
 	else
 		conn->waiting = mysql_store_result_cont(&conn->stored, conn->mysql, ready);
 	calling = NULL;
+}
+
+/* A statement was answered without an error. */
+static void
+count(struct db_conn *conn)
+{
+	if (conn->n_done < DB_STATEMENTS)
+		conn->changed[conn->n_done] = conn->stored != NULL ? 0 : mysql_affected_rows(conn->mysql);
+	conn->n_done++;
+}
+
+/* The call has returned: on to the next one; false: there is none, all has been answered. */
+static bool
+next_call(struct db_conn *conn)
+{
+	if (is_failed(conn))
+		return false;
+	if (conn->step != STEP_STORE) {
+		call_start(conn, STEP_STORE, NULL, 0);
+		return true;
+	}
+	count(conn);
+	if (!mysql_more_results(conn->mysql))
+		return false;
+	mysql_free_result(conn->stored);
+	conn->stored = NULL;
+	call_start(conn, STEP_NEXT, NULL, 0);
+	return true;
 }
 
 /* The call has returned or waits. */
@@ -329,15 +372,15 @@ advance(struct db_conn *conn)
 		(void)event_priority_set(&conn->io, PRIORITY_ANSWER);
 		return;
 	}
-	if (conn->waiting == 0 && conn->step == STEP_READ && !conn->read_failed)
-		call_start(conn, STEP_STORE, NULL, 0);
+	ASSERT(conn->step != STEP_NONE);
+	while (conn->waiting == 0 && next_call(conn))
+		;
 	if (conn->waiting != 0) {
 		watch(conn, conn->waiting);
 		return;
 	}
-	ASSERT(conn->step != STEP_NONE);
 	conn->step = STEP_NONE;
-	statement_done(conn);
+	text_done(conn);
 }
 
 static void
@@ -389,6 +432,8 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
 	conn->answer_max = 0;
 	conn->read_failed = 0;
+	conn->next_failed = 0;
+	conn->n_done = 0;
 	call_start(conn, STEP_SEND, sql, len);
 	if (conn->waiting == 0 && conn->send_failed != 0)
 		do_later(conn, advance); /* nobody is told anything before start() returns */
@@ -546,6 +591,13 @@ mysql_conn_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn
 	do_later(conn, refuse);
 }
 
+static bool
+mysql_conn_joins(const struct db_conn *conn)
+{
+	ASSERT(conn->opened);
+	return mysql_login_joins(conn->mysql);
+}
+
 static void
 mysql_conn_expect(struct db_conn *conn, size_t bytes)
 {
@@ -619,6 +671,7 @@ const struct db_ops db_mysql = {
 	.open = mysql_conn_open,
 	.query = mysql_conn_query,
 	.copy = NULL,
+	.joins = mysql_conn_joins,
 	.expect = mysql_conn_expect,
 	.close = mysql_conn_close,
 	.configure = mysql_conn_configure,

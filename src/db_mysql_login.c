@@ -112,13 +112,21 @@ log_in(void *work)
 	bool path = is_path(job->host);
 	uint64_t end = clock_ms() + job->timeout * (uint64_t)1000;
 	int waiting = mysql_real_connect_start(&connected, job->mysql, path ? NULL : job->host, job->user, job->password, job->dbname, job->port,
-	    path ? job->host : NULL, 0);
+	    path ? job->host : NULL, CLIENT_MULTI_STATEMENTS);
 	while (waiting != 0) {
 		int fd = (int)mysql_get_socket(job->mysql);
 		limit_calls(fd, job->timeout);
 		waiting = mysql_real_connect_cont(&connected, job->mysql, wait_for(fd, waiting, end));
 	}
+	if (connected != NULL && !mysql_login_joins(job->mysql) && mysql_set_server_option(job->mysql, MYSQL_OPTION_MULTI_STATEMENTS_OFF) != 0)
+		connected = NULL;
 	job->logged_in = connected != NULL && evutil_make_socket_nonblocking((evutil_socket_t)mysql_get_socket(job->mysql)) == 0;
+}
+
+bool
+mysql_login_joins(MYSQL *mysql)
+{
+	return mysql_get_ssl_cipher(mysql) == NULL;
 }
 
 static void

@@ -26,4 +26,8 @@ typedef void mysql_login_fn(void *arg, struct st_mysql *mysql, bool logged_in);
 struct aside *mysql_login_start(struct event_base *base, const struct database_config *config, const char *host, mysql_login_fn *done,
     void *arg) MUST_CHECK;
 
+/* May statements be joined by `;` on a connection that is logged in? Not over TLS: the library does not wait for the second answer there, but takes the
+ * connection for lost if it has not come yet. */
+bool mysql_login_joins(struct st_mysql *mysql) MUST_CHECK;
+
 #endif

@@ -54,6 +54,8 @@ struct db_conn {
 	bool partial;                         /* libpq has read, and waits for the rest of something */
 	bool in_copy;                         /* the server waits for the rest of the data */
 	bool rolled_back;                     /* a COMMIT was answered with ROLLBACK */
+	unsigned n_done;                      /* statements of the text under way that are done */
+	uint64_t changed[DB_STATEMENTS];      /* by the first of them */
 	PGresult *result;                     /* the last, or the first that failed, of the statement under way */
 	struct db_error error;                /* with `failed`, or while the server says goodbye */
 	unsigned setup;                       /* next step of setting up the session */
@@ -206,15 +208,23 @@ is_error(const PGresult *res)
 	return res == NULL || PQresultStatus(res) == PGRES_FATAL_ERROR || PQresultStatus(res) == PGRES_BAD_RESPONSE;
 }
 
+/* The rows that a statement has changed; those of a SELECT are counted in the same place. */
+static uint64_t
+changed_by(PGresult *res)
+{
+	return strncmp(PQcmdStatus(res), "SELECT", 6) == 0 ? 0 : strtoull(PQcmdTuples(res), NULL, 10);
+}
+
 /* Everything has been answered: on to the callback. Last thing to do in an event. */
 static void
 finish(struct db_conn *conn)
 {
 	PGresult *res = conn->result;
 	conn->result = NULL;
-	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1 };
+	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1, .n_done = conn->n_done };
 	const char **values = NULL;
 	size_t *lengths = NULL;
+	memcpy(result.changed, conn->changed, sizeof result.changed);
 	if (res == NULL) {
 		result.error = db_error_make(DB_RECONNECT, "", PQerrorMessage(conn->pg), NULL);
 		result.error.lost = true;
@@ -222,8 +232,7 @@ finish(struct db_conn *conn)
 		result.error = result_error(conn, res);
 	} else {
 		read_values(res, &result, &values, &lengths);
-		bool selected = strncmp(PQcmdStatus(res), "SELECT", 6) == 0;
-		result.affected = selected ? 0 : strtoull(PQcmdTuples(res), NULL, 10);
+		result.affected = changed_by(res);
 		result.rolled_back = conn->rolled_back;
 		result.in_transaction = PQtransactionStatus(conn->pg) == PQTRANS_INTRANS;
 	}
@@ -272,6 +281,11 @@ take(struct db_conn *conn, PGresult *res)
 	}
 	PQclear(conn->result);
 	conn->result = res;
+	if (is_error(res))
+		return;
+	if (conn->n_done < DB_STATEMENTS)
+		conn->changed[conn->n_done] = changed_by(res);
+	conn->n_done++;
 	/* A failed transaction answers COMMIT with the tag ROLLBACK, and with no error. */
 	if (strcmp(PQcmdStatus(res), "ROLLBACK") == 0 && strncasecmp(buf_cstr(&conn->text), "ROLLBACK", 8) != 0)
 		conn->rolled_back = true;
@@ -345,6 +359,7 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 	conn->answer_arg = arg;
 	conn->in_copy = conn->rolled_back = conn->partial = false;
 	conn->data_sent = 0;
+	conn->n_done = 0;
 	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
 	conn->answer_max = 0;
 	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
@@ -547,6 +562,13 @@ pg_copy(struct db_conn *conn, const char *sql, size_t len, const char *data, siz
 	start(conn, sql, len, answer, arg);
 }
 
+static bool
+pg_joins(const struct db_conn *conn)
+{
+	ASSERT(conn->opened);
+	return true;
+}
+
 static void
 pg_expect(struct db_conn *conn, size_t bytes)
 {
@@ -630,6 +652,7 @@ const struct db_ops db_postgresql = {
 	.open = pg_open,
 	.query = pg_query,
 	.copy = pg_copy,
+	.joins = pg_joins,
 	.expect = pg_expect,
 	.close = pg_close,
 	.configure = pg_configure,

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "ahead.h"
 #include "config.h"
@@ -15,6 +16,7 @@
 #include "table.h"
 #include "window.h"
 
+#define BEGIN "BEGIN"
 #define STATEMENT_MARGIN 1024 /* bytes of a packet that are not the statement's */
 
 /* A statement under way on a session; one a session, reused while it is lent. */
@@ -23,6 +25,7 @@ struct errand {
 	struct task *task;                /* borrowed */
 	struct statement statement;       /* what was asked */
 	struct rows rows;                 /* ROWS: on their way */
+	bool *wanted;                     /* they are, though only the ledger row was asked for: to be set if the rows are asked for next; else NULL */
 	uint64_t taken;                   /* ROWS: what of them the last answer told of */
 };
 
@@ -197,7 +200,10 @@ on_epoch_read(void *arg, const struct db_result *result)
 	finish(arg, &a);
 }
 
-/* -- rows */
+/* -- rows, and the ledger row in one message with them */
+
+/* The statements before the rows. */
+enum { LEAD_BEGIN, LEAD_LEDGER };
 
 static void
 on_rows_sent(void *arg, const struct db_result *result, long item)
@@ -212,6 +218,30 @@ on_rows_sent(void *arg, const struct db_result *result, long item)
 	finish(e, &a);
 }
 
+/* The ledger row's answer is told first. Whoever hears it either asks for the rows, which are answered as well, or wants something else: then this errand
+ * is another, or gone. */
+static bool
+on_led(void *arg, const struct db_result *result)
+{
+	struct errand *e = arg;
+	bool wanted = false, written = result->n_done > LEAD_LEDGER && !result->error.lost;
+	struct answer a = answer_from(result);
+	if (written)
+		a = (struct answer){ .error = { .class = DB_OK, .row = -1, .offset = -1 }, .item = -1, .affected = result->changed[LEAD_LEDGER] };
+	e->wanted = &wanted;
+	finish(e, &a);
+	return wanted;
+}
+
+/* May the rows go out in one message with the ledger row, whose text so far is `len` bytes? They need not wait until it is known to be ours, since nothing is
+ * committed before. */
+static bool
+may_join_rows(const struct errand *e, size_t len)
+{
+	const struct statement *s = &e->statement;
+	return s->kind == STATEMENT_LEDGER && s->begin && s->piece == 0 && rows_may_follow(session_of(e), len + 1);
+}
+
 /* -- which statement says what */
 
 static void
@@ -221,6 +251,11 @@ run_ledger(struct errand *e, struct buf *sql)
 	enum statement_kind kind = e->statement.kind;
 	bool reads = kind == STATEMENT_RING_READ || kind == STATEMENT_ROW_LOCK;
 	ledger_sql(driver_of(e), config->target->driver, config->name, e->place->generation, &e->statement, sql);
+	if (may_join_rows(e, sql->len)) {
+		buf_addc(sql, ';');
+		rows_begin_behind(&e->rows, session_of(e), on_led, on_rows_sent, e);
+		return;
+	}
 	if (reads)
 		driver_of(e)->expect(session_of(e)->conn, ledger_answer_max(config));
 	send(e, reads ? on_rows_read : kind == STATEMENT_RING_LOCK ? on_epoch_read : on_plain);
@@ -232,7 +267,7 @@ run_body(struct errand *e, bool begin_first)
 	const struct errand_place *p = e->place;
 	struct buf *sql = text(e);
 	if (begin_first)
-		buf_adds(sql, "BEGIN;");
+		buf_adds(sql, BEGIN ";");
 	switch (e->statement.kind) {
 	case STATEMENT_CATALOGUE:
 		table_query(p->config->target->driver, p->config->table, sql);
@@ -250,7 +285,10 @@ run_body(struct errand *e, bool begin_first)
 		send(e, on_plain);
 		break;
 	case STATEMENT_ROWS:
-		rows_begin(&e->rows, session_of(e), e->statement.piece, on_rows_sent, e);
+		if (begin_first)
+			rows_begin_behind(&e->rows, session_of(e), NULL, on_rows_sent, e);
+		else
+			rows_begin(&e->rows, session_of(e), e->statement.piece, on_rows_sent, e);
 		break;
 	default:
 		run_ledger(e, sql);
@@ -286,14 +324,22 @@ errand_run(const struct errand_place *place, struct task *task, const struct sta
 		rows_go_on(&under_way->rows);
 		return;
 	}
-	struct errand *e = errand_of(place, task);
+	struct errand *e = task->session->borrower;
+	if (e != NULL && e->wanted != NULL && s->kind == STATEMENT_ROWS) {
+		*e->wanted = true;
+		e->wanted = NULL;
+		e->statement = *s;
+		return;
+	}
+	e = errand_of(place, task);
 	e->statement = *s;
-	bool joined = s->begin && place->config->target->driver == DRIVER_POSTGRESQL && s->kind != STATEMENT_ROWS; /* saves a round trip */
+	bool joined = s->kind == STATEMENT_ROWS ? s->piece == 0 && rows_may_follow(task->session, strlen(BEGIN ";")) :
+	    driver_of(e)->joins(task->session->conn);
 	if (s->begin && !joined) {
-		buf_adds(text(e), "BEGIN");
+		buf_adds(text(e), BEGIN);
 		send(e, on_begun);
 	} else {
-		run_body(e, joined);
+		run_body(e, s->begin);
 	}
 }
 

@@ -21,7 +21,7 @@ struct errand_place {
 	struct ahead *ahead;               /* borrowed */
 	/* The table was read and a mapping made for it, by a CATALOGUE statement; the receiver owns both. */
 	void (*mapped)(void *arg, struct table *table, struct mapping *mapping);
-	/* A statement's answer. */
+	/* A statement's answer. What is asked next of the task's session, if anything, is asked before this returns. */
 	void (*answered)(void *arg, struct task *task, const struct answer *answer);
 	void *arg;
 };

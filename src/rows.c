@@ -1,6 +1,7 @@
 /* A batch on its way into the table.
  *
  *   whole:      statement, statement ...
+ *   behind:     what the caller has to say first; the only statement
  *   in pieces:  SAVEPOINT; rows 0..70, SAVEPOINT; rows 70..140 refused at 93, ROLLBACK TO; rows 70..93, SAVEPOINT; rows 94..164 ...
  *               where an error undoes its statement only: rows 0..70, rows 70..140 refused at 93, is the transaction there?, rows 70..93 ...
  *
@@ -16,6 +17,7 @@
 #include "pool.h"
 
 #define NO_ROW UINT32_MAX
+#define JOINED_MAX ((size_t)256 * 1024)
 #define SAVEPOINT "sluice_piece"
 
 static void send_next(struct rows *r);
@@ -129,6 +131,10 @@ static void
 on_piece(void *arg, const struct db_result *result)
 {
 	struct rows *r = arg;
+	rows_led_fn *led = r->led;
+	r->led = NULL;
+	if (led != NULL && !led(r->arg, result))
+		return;
 	if (result->error.class != DB_OK) {
 		piece_refused(r, result);
 		return;
@@ -223,6 +229,29 @@ rows_begin(struct rows *r, struct session *session, uint32_t piece, rows_done_fn
 	ASSERT(session->batch.n > 0 && done != NULL);
 	*r = (struct rows){ .session = session, .done = done, .arg = arg, .piece = piece, .most = piece, .refused = NO_ROW, .hint = NO_ROW };
 	send_next(r);
+}
+
+bool
+rows_may_follow(const struct session *session, size_t lead)
+{
+	const struct batch *batch = &session->batch;
+	const struct db_ops *driver = pool_driver(session->pool);
+	size_t len = batch->n == 1 ? batch->statements[0].sql.len : SIZE_MAX;
+	return driver->joins(session->conn) && len <= JOINED_MAX && lead + len <= driver->statement_max(session->conn);
+}
+
+void
+rows_begin_behind(struct rows *r, struct session *session, rows_led_fn *led, rows_done_fn *done, void *arg)
+{
+	struct buf *sql = &session->sql;
+	ASSERT(rows_may_follow(session, sql->len) && done != NULL);
+	*r = (struct rows){ .session = session, .led = led, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
+	bool left = find_next(r);
+	ASSERT(left);
+	r->to = piece_end(r);
+	r->before = sql->len;
+	add_statement(r, sql);
+	send_rows(r, sql);
 }
 
 void

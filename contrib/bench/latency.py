@@ -12,8 +12,8 @@ from shop import Load, wait_for_length
 INSERT_RATE_MAX = 100  # up to here, latency.c makes an INSERT between two pushes
 HEADINGS = ("p50 / INSERT", "p99 / INSERT", "p50, ms", "p99, ms", "p99.9, ms", "orders a round", "orders/s")
 NOTE = ("Medians of the rounds' percentiles. INSERT stands for the median commit of a plain INSERT; such INSERTs were made between the pushes, half "
-        "way from one to the next, up to 100 orders/s. By turns with these, the same INSERT in a transaction with a ledger row, in as many round trips "
-        "as sluice's: less than that no order takes that is stored exactly once, and sluice adds the way through Redis. With fewer than a thousand "
+        "way from one to the next, up to 100 orders/s. By turns with these, the same INSERT in a transaction with a ledger row, in two messages: less "
+        "than that no order takes that is stored exactly once, and sluice adds the way through Redis. With fewer than a thousand "
         "orders a round, p99.9 is the slowest.")
 
 

@@ -3,7 +3,7 @@
  *   loader SLUICE.INI
  *
  * Reads what the daemon would read: the file's one queue, its list, its table. Before the clock starts it makes the very statements that sluice
- * sends, with sluice's own encoder: the same batches, the same ledger row in each transaction, under the epoch 0. Then `pool_size` threads with a
+ * sends, with sluice's own encoder: the same batches, the same ledger row in each transaction, under the epoch 0, in the same messages. Then `pool_size` threads with a
  * connection each send them. Nothing is read, parsed, encoded or settled meanwhile; the list stays as it is. Says "ready", waits for a line, prints
  * the seconds from the first BEGIN to the last COMMIT, and ends when stdin does.
  */
@@ -29,7 +29,8 @@
 
 /* One transaction, ready to be sent. */
 struct ready {
-	struct buf ledger;  /* its ledger row; on PostgreSQL with the BEGIN */
+	struct buf first;   /* the first message: BEGIN, its ledger row and, where they are one statement, its rows */
+	bool joined;        /* they are */
 	struct batch batch; /* its rows */
 };
 
@@ -101,14 +102,16 @@ make_ready(struct load *l, struct encoder *encoder, const struct item *items, ui
 	struct statement ledger = { .kind = STATEMENT_LEDGER, .window = window, .slot = l->n % l->queue->ledger_rows, .epoch = 0 };
 	struct encode_input input = { .mapping = l->mapping, .items = items, .n_items = n_items, .max_item_bytes = SIZE_MAX, .statement_max = 15 << 20 };
 
-	*ready = (struct ready){ .ledger = BUF_INIT, .batch = BATCH_INIT };
-	if (is_pg(l))
-		buf_adds(&ready->ledger, "BEGIN;");
-	ledger_sql(is_pg(l) ? &db_postgresql : &db_mysql, l->queue->target->driver, l->queue->name, GENERATION, &ledger, &ready->ledger);
-	buf_cstr(&ready->ledger);
+	*ready = (struct ready){ .first = BUF_INIT, .batch = BATCH_INIT };
+	buf_adds(&ready->first, "BEGIN;");
+	ledger_sql(is_pg(l) ? &db_postgresql : &db_mysql, l->queue->target->driver, l->queue->name, GENERATION, &ledger, &ready->first);
 	encode(encoder, &input, &ready->batch, on_reject, NULL);
 	for (size_t i = 0; i < ready->batch.n; i++)
 		buf_cstr(&ready->batch.statements[i].sql);
+	ready->joined = ready->batch.n == 1;
+	if (ready->joined)
+		buf_addf(&ready->first, ";%s", buf_cstr(&ready->batch.statements[0].sql));
+	buf_cstr(&ready->first);
 	window_free(&window);
 	l->n++;
 }
@@ -141,20 +144,23 @@ make_all_ready(struct load *l, const char *redis_path)
 	redisFree(redis);
 }
 
-static void
-store(struct sql *sql, bool pg, const struct ready *ready)
+static const struct buf *
+copy_of(const struct batch_statement *statement)
 {
-	if (!pg)
-		sql_do(sql, "BEGIN", 5);
-	if (sql_do(sql, ready->ledger.data, ready->ledger.len) != 1)
+	return statement->is_copy ? &statement->copy : NULL;
+}
+
+static void
+store(struct sql *sql, const struct ready *ready)
+{
+	const struct batch_statement *statements = ready->batch.statements;
+	unsigned long changed[3]; /* by BEGIN, the ledger row and the rows */
+
+	sql_do_all(sql, ready->first.data, ready->first.len, ready->joined ? copy_of(statements) : NULL, changed, ready->joined ? 3 : 2);
+	if (changed[1] != 1)
 		sql_die(LEDGER_TABLE, "no such row");
-	for (size_t i = 0; i < ready->batch.n; i++) {
-		const struct batch_statement *statement = &ready->batch.statements[i];
-		if (statement->is_copy)
-			sql_copy(sql, statement->sql.data, statement->copy.data, statement->copy.len);
-		else
-			sql_do(sql, statement->sql.data, statement->sql.len);
-	}
+	for (size_t i = ready->joined ? 1 : 0; i < ready->batch.n; i++)
+		sql_do_all(sql, statements[i].sql.data, statements[i].sql.len, copy_of(&statements[i]), changed, 1);
 	sql_do(sql, "COMMIT", 6);
 }
 
@@ -167,7 +173,7 @@ run(void *arg)
 	pthread_barrier_wait(&l->start);
 	pthread_barrier_wait(&l->start);
 	for (unsigned i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
-		store(sql, is_pg(l), &l->readies[i]);
+		store(sql, &l->readies[i]);
 	sql_close(sql);
 	return NULL;
 }
@@ -229,7 +235,7 @@ main(int argc, char **argv)
 	fflush(stdout);
 	wait_for_line();
 	for (unsigned i = 0; i < l.n; i++) {
-		buf_free(&l.readies[i].ledger);
+		buf_free(&l.readies[i].first);
 		batch_free(&l.readies[i].batch);
 	}
 	free(l.readies);

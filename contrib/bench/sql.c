@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "check.h"
 #include "config.h"
 #include "db.h"
@@ -48,7 +49,7 @@ open_my(struct sql *sql, const struct database_config *database)
 
 	sql->my = xchecked(mysql_init(NULL));
 	mysql_options(sql->my, MYSQL_SET_CHARSET_NAME, "utf8mb4");
-	if (mysql_real_connect(sql->my, NULL, database->user, NULL, database->dbname, 0, database->host, 0) == NULL)
+	if (mysql_real_connect(sql->my, NULL, database->user, NULL, database->dbname, 0, database->host, CLIENT_MULTI_STATEMENTS) == NULL)
 		sql_die("MariaDB", mysql_error(sql->my));
 	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
 		sql_do(sql, settings[i], strlen(settings[i]));
@@ -76,36 +77,60 @@ forget(struct sql *sql)
 	sql->my_result = NULL;
 }
 
-/* Takes the answer to what was sent; returns the rows that it changed. */
-static unsigned long
-expect_pg(struct sql *sql, ExecStatusType wanted, PGresult *result)
+static void
+put_copy(struct sql *sql, const struct buf *copy)
 {
-	if (PQresultStatus(result) != wanted)
+	if (copy == NULL || PQputCopyData(sql->pg, copy->data, (int)copy->len) != 1 || PQputCopyEnd(sql->pg, NULL) != 1)
+		sql_die("COPY", PQerrorMessage(sql->pg));
+}
+
+static void
+do_all_pg(struct sql *sql, const char *text, const struct buf *copy, unsigned long *changed, unsigned n)
+{
+	unsigned done = 0;
+
+	if (PQsendQuery(sql->pg, text) != 1)
 		sql_die("PostgreSQL", PQerrorMessage(sql->pg));
-	unsigned long changed = strtoul(PQcmdTuples(result), NULL, 10);
-	PQclear(result);
-	return changed;
+	for (PGresult *result; (result = PQgetResult(sql->pg)) != NULL; PQclear(result)) {
+		if (PQresultStatus(result) == PGRES_COPY_IN)
+			put_copy(sql, copy);
+		else if (PQresultStatus(result) == PGRES_COMMAND_OK && done < n)
+			changed[done++] = strtoul(PQcmdTuples(result), NULL, 10);
+		else
+			sql_die("PostgreSQL", PQerrorMessage(sql->pg));
+	}
+	ASSERT(done == n);
+}
+
+static void
+do_all_my(struct sql *sql, const char *text, size_t len, unsigned long *changed, unsigned n)
+{
+	int next = mysql_real_query(sql->my, text, len);
+
+	for (unsigned i = 0; i < n && next == 0; i++) {
+		changed[i] = (unsigned long)mysql_affected_rows(sql->my);
+		next = mysql_next_result(sql->my);
+	}
+	if (next != -1) /* there is no next one, and there was no error */
+		sql_die("MariaDB", mysql_error(sql->my));
+}
+
+void
+sql_do_all(struct sql *sql, const char *text, size_t len, const struct buf *copy, unsigned long *changed, unsigned n)
+{
+	if (sql->pg != NULL)
+		do_all_pg(sql, text, copy, changed, n);
+	else
+		do_all_my(sql, text, len, changed, n);
 }
 
 unsigned long
 sql_do(struct sql *sql, const char *text, size_t len)
 {
-	if (sql->pg != NULL)
-		return expect_pg(sql, PGRES_COMMAND_OK, PQexec(sql->pg, text));
-	if (mysql_real_query(sql->my, text, len) != 0)
-		sql_die("MariaDB", mysql_error(sql->my));
-	return (unsigned long)mysql_affected_rows(sql->my);
-}
+	unsigned long changed;
 
-void
-sql_copy(struct sql *sql, const char *text, const char *data, size_t len)
-{
-	ASSERT(sql->pg != NULL);
-	expect_pg(sql, PGRES_COPY_IN, PQexec(sql->pg, text));
-	if (PQputCopyData(sql->pg, data, (int)len) != 1 || PQputCopyEnd(sql->pg, NULL) != 1)
-		sql_die("COPY", PQerrorMessage(sql->pg));
-	for (PGresult *result; (result = PQgetResult(sql->pg)) != NULL;)
-		expect_pg(sql, PGRES_COMMAND_OK, result);
+	sql_do_all(sql, text, len, NULL, &changed, 1);
+	return changed;
 }
 
 /* Makes room for the values of rows * columns. */

@@ -87,6 +87,10 @@ emit_result(const struct db_result *result)
 	buf_adds(&line, "{\"event\": \"answer\"");
 	add_error(&line, &result->error);
 	buf_addf(&line, ", \"affected\": %llu, \"rolled_back\": %s", (unsigned long long)result->affected, result->rolled_back ? "true" : "false");
+	buf_addf(&line, ", \"done\": %u, \"changed\": [", result->n_done);
+	for (unsigned i = 0; i < result->n_done && i < DB_STATEMENTS; i++)
+		buf_addf(&line, "%s%llu", i == 0 ? "" : ", ", (unsigned long long)result->changed[i]);
+	buf_addc(&line, ']');
 	add_rows(&line, result);
 	emit(&line);
 }

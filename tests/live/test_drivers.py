@@ -349,11 +349,24 @@ def test_affected(probe, server):
     assert lines[3]["rows"] == [["1", None], ["2", ""]]
 
 
-def test_several_statements_postgresql(probe, small_pg):
-    answer = answer_of(probe(small_pg, "query", "BEGIN; INSERT INTO small VALUES (1, 1), (2, 1); UPDATE small SET total = 2; COMMIT; SELECT 7"))
-    assert answer["rows"] == [["7"]]
-    answer = answer_of(probe(small_pg, "query", "INSERT INTO small VALUES (1, 1); SELECT nothing FROM small; SELECT 7"))
-    assert answer["class"] == "data" and answer["code"] == "23505"
+def test_several_statements(probe, server):
+    lines = probe(server, "query", "BEGIN; INSERT INTO small VALUES (1, 1, NULL), (2, 1, NULL); UPDATE small SET total = 2; COMMIT; SELECT id FROM small",
+                  "query", "SELECT 7; SELECT 8; UPDATE small SET total = 3 WHERE id = 1", "query", "SELECT 9")
+    assert [line["done"] for line in lines[1:]] == [5, 3, 1]
+    assert [line["changed"] for line in lines[1:]] == [[0, 2, 2], [0, 0, 1], [0]]
+    assert [line["affected"] for line in lines[1:]] == [0, 1, 0]
+    assert [line["rows"] for line in lines[1:]] == [[["1"], ["2"]], [], [["9"]]]
+
+
+def test_nothing_is_run_behind_an_error(probe, server):
+    lines = probe(server, "query", "BEGIN; INSERT INTO small VALUES (1, 1, NULL); INSERT INTO small VALUES (2, 2, NULL), (1, 1, NULL); COMMIT; SELECT 7",
+                  "query", "ROLLBACK", "query", "SELECT nothing FROM small; SELECT 7", "query", "SELECT count(*) FROM small")
+    refused, _, unknown, count = lines[1:]
+    assert refused["class"] == "data" and refused["code"] in ("23505", "1062") and not refused["lost"]
+    assert (refused["done"], refused["changed"]) == (2, [0, 1])
+    assert server.driver == "postgresql" or refused["row"] == 1  # asked for, behind the text
+    assert (unknown["code"] in ("42703", "1054"), unknown["done"], unknown["rows"]) == (True, 0, [])
+    assert count["rows"] == [["0"]]
 
 
 def test_commit_of_a_failed_transaction(probe, small_pg):

@@ -294,3 +294,17 @@ def test_without_a_ledger(db, redis_server, redis_client, sluice):
     assert audit(redis_client, db, pushed) == (4950, 50)
     with pytest.raises(Exception, match="sluice_ledger"):
         db.query("SELECT count(*) FROM sluice_ledger")
+
+
+def test_rows_behind_a_foreign_epoch_are_undone(db, redis_server, redis_client, sluice):
+    """Another daemon has raised the epoch in the ledger. Our rows go out before we know: all of them must go again, good or bad."""
+    make_table(db)
+    daemon = sluice(queue_config(redis_server, db, sluice={"lease_ttl": 1}, pool_size=1))
+    pushed = push(redis_client, "orders", range(1, 11))
+    wait_drained(redis_client)
+    for first, bad_every in ((11, 0), (21, 5)):
+        db.execute("UPDATE sluice_ledger SET epoch = epoch + 1")
+        pushed += push(redis_client, "orders", range(first, first + 10), bad_every=bad_every)
+        wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (28, 2)
+    assert daemon.log.count("took the queue over") == 3, daemon.log

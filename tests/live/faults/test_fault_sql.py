@@ -108,6 +108,29 @@ def test_18_commit_of_the_takeover(db, redis_server, redis_client, proxied, slui
     audit(redis_client, db, pushed)
 
 
+@pytest.mark.short
+@pytest.mark.parametrize("ledger", ["on", "off"])
+def test_a_batch_is_two_messages(db, redis_server, redis_client, proxied, sluice, ledger):
+    """What it begins with and its rows, and the COMMIT: the faults below happen to these. COPY's data are a third."""
+    make_table(db)
+    proxy, host = proxied(db)
+    sluice(busy_config(redis_server, db, host=host, queue={"ledger": ledger}))
+    push(redis_client, "orders", [1])
+    wait_drained(redis_client)
+    pieces = []
+
+    def note(link, piece):
+        pieces.append(piece)
+        link.server.sendall(piece)
+
+    noted = proxy.on(b"", note, times=3 if db.driver == "postgresql" else 2)
+    push(redis_client, "orders", range(2, 10))
+    wait_drained(redis_client)
+    assert noted.hits == noted.times and b"COMMIT" in pieces[-1]
+    assert pieces[0].index(b"BEGIN;") < pieces[0].index(only(db, b"COPY", b"INSERT INTO"))
+    assert (b";UPDATE sluice_ledger" in pieces[0]) == (ledger == "on")
+
+
 def test_18_every_statement(db, redis_server, redis_client, proxied, sluice):
     """Each statement of a batch is lost, its answer is lost, or only the first bytes of the answer come."""
     make_table(db)
