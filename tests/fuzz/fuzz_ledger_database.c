@@ -31,6 +31,13 @@ fake_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answ
 	p->fills = len > 6 && memcmp(sql, "INSERT", 6) == 0;
 }
 
+static bool
+fake_joins(const struct db_conn *conn)
+{
+	(void)conn;
+	return world.database.driver == DRIVER_POSTGRESQL;
+}
+
 static void
 fake_expect(struct db_conn *conn, size_t bytes)
 {
@@ -49,7 +56,7 @@ fake_quote_text(struct buf *out, const char *text, size_t len)
 const struct db_ops *
 pool_driver(const struct pool *pool)
 {
-	static const struct db_ops ops = { .name = "fake", .query = fake_query, .expect = fake_expect, .quote_text = fake_quote_text };
+	static const struct db_ops ops = { .name = "fake", .query = fake_query, .joins = fake_joins, .expect = fake_expect, .quote_text = fake_quote_text };
 	(void)pool;
 	return &ops;
 }
