@@ -53,6 +53,7 @@ struct request {
 	uint64_t offset;            /* peek: as asked */
 	size_t count;               /* peek: as asked, or fewer in a second try */
 	size_t budget;              /* peek: as asked */
+	unsigned limit_s;           /* peek: for its answer; 0: as for all commands */
 	bool second;                /* peek: this is a second try */
 	uint64_t settles;           /* peek: the source's, when it was sent */
 	struct source_peek found;   /* peek: what LRANGE brought */
@@ -411,6 +412,10 @@ on_epoch(void *arg, enum redis_class class, const struct redis_value *reply, str
 		*result = (struct source_peek){ .class = class, .why = why };
 	else if (result->class == REDIS_OK && is_owner(reply, ended.source->owner))
 		result->epoch = strtoull(reply->elements[0]->text, NULL, 10);
+	if (ended.link == ended.source->waiting && ended.settles != ended.source->settles) { /* the other link may have been served first */
+		result->n = 0;
+		result->cut = true;
+	}
 	result->arena = ended.arena;
 	ended.done.peek(ended.arg, result);
 	arena_unref(&ended.arena);
@@ -428,8 +433,8 @@ peek_send(struct request *q)
 	snprintf(last, sizeof last, "%s%" PRIu64, s->right ? "-" : "", s->right ? q->offset + 1 : end - 1);
 	const char *const range[] = { "LRANGE", s->key, first, last }, *const epoch[] = { "HMGET", s->state_key, "epoch", "owner" };
 	q->settles = s->settles;
-	redis_command(q->link, 4, range, NULL, 0, q->budget, on_range, q);
-	redis_command(q->link, 4, epoch, NULL, 0, 0, on_epoch, q);
+	redis_command(q->link, 4, range, NULL, q->limit_s, q->budget, on_range, q);
+	redis_command(q->link, 4, epoch, NULL, q->limit_s, 0, on_epoch, q);
 }
 
 void
@@ -588,6 +593,18 @@ wait_answer(void *arg, enum redis_class class, const struct redis_value *reply, 
 	}
 	result.ready = class == REDIS_OK && reply->type == REDIS_STRING;
 	q.done.wait(q.arg, &result);
+}
+
+void
+source_list_look(struct source_list *s, unsigned timeout_s, size_t count, size_t budget, source_peek_fn *done, void *arg)
+{
+	ASSERT(s->waiting != NULL);
+	struct request *q = request_new(s, s->waiting, arg);
+	q->done.peek = done;
+	q->count = count;
+	q->budget = budget;
+	q->limit_s = timeout_s + WAIT_GRACE_S;
+	peek_send(q);
 }
 
 void

@@ -168,5 +168,8 @@ void source_list_release(struct source_list *s, uint64_t clean_epoch, source_rel
 void source_list_length(struct source_list *s, source_length_fn *done, void *arg);
 /* Waits on the link `waiting` until there is an item, at most timeout_s seconds (at least 1). Takes nothing. */
 void source_list_wait(struct source_list *s, unsigned timeout_s, source_wait_fn *done, void *arg);
+/* Sent behind a wait, on its link: what the list holds when the wait ends, as a peek at offset 0, in the same answer. If a settle was sent meanwhile, the
+ * offset may have been another one: then it brings nothing, and is cut. */
+void source_list_look(struct source_list *s, unsigned timeout_s, size_t count, size_t budget, source_peek_fn *done, void *arg);
 
 #endif

@@ -9,6 +9,9 @@
 #include "queue.h"
 #include "worker.h"
 
+struct call;
+struct source_peek;
+
 struct worker {
 	const struct worker_context *context; /* borrowed */
 	const struct queue_config *config;    /* borrowed */
@@ -25,6 +28,9 @@ struct worker {
 	struct event *idle;                   /* encodes ahead when nothing else is to be done; owned */
 	struct event *timer;                  /* queue_tick(); owned */
 	struct event *no_wait;                /* answers a wait that cannot be made; owned */
+	bool cannot_wait;                     /* what the last wait said */
+	const struct source_peek *looked;     /* what the list held when it ended, while the queue is told; else NULL */
+	struct call *looked_for;              /* the peek that this answers; NULL: none. In `calls` */
 	bool redis_up;                        /* of the commands link */
 	char redis_why[300];                  /* why not; "" while up */
 	char subject[64];                     /* "queue NAME", for the log */

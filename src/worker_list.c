@@ -14,8 +14,10 @@
 #include "window.h"
 #include "worker_inner.h"
 
-#define MEMORY_MS 4000 /* how old the memory's figure gets at least */
-#define WAIT_S 20 /* one blocking wait; Redis is asked again after it */
+#define MEMORY_MS 4000  /* how old the memory's figure gets at least */
+#define WAIT_S 20       /* one blocking wait; Redis is asked again after it */
+#define LOOK_ITEMS 16   /* that come with its answer; if there are more, a peek brings them all */
+#define LOOK_BYTES 65536
 
 struct call {
 	struct list node;      /* in the worker's calls */
@@ -110,7 +112,11 @@ void
 worker_list_peek(void *world, uint64_t view, uint64_t offset, uint32_t count, size_t budget)
 {
 	struct worker *w = world;
-	source_list_peek(w->source, offset, count, budget, on_peek, call_new(w, view));
+	struct call *c = call_new(w, view);
+	if (w->looked != NULL && offset == 0 && w->looked->n < count)
+		w->looked_for = c;
+	else
+		source_list_peek(w->source, offset, count, budget, on_peek, c);
 }
 
 static void
@@ -211,10 +217,29 @@ static void
 on_wait(void *arg, const struct source_wait *r)
 {
 	struct worker *w = arg;
-	if (r->class == REDIS_LOST)
+	w->cannot_wait = r->class != REDIS_OK || r->poll;
+}
+
+/* Comes right behind the wait's answer. An order that comes alone is in it, which saves it a way to Redis and back: if these are all that the list holds and
+ * the queue, told that there are some, wants to see them, it sees these. */
+static void
+on_look(void *arg, const struct source_peek *r)
+{
+	struct worker *w = arg;
+	if (r->class == REDIS_LOST) {
 		event_active(w->no_wait, EV_TIMEOUT, 0); /* later: nothing may be asked of a link from within its end */
-	else
-		queue_woken(w->queue, clock_ms(), r->class != REDIS_OK || r->poll);
+		return;
+	}
+	struct queue_view v;
+	queue_look(w->queue, &v);
+	bool whole = r->class == REDIS_OK && !r->cut && r->n < LOOK_ITEMS;
+	w->looked = whole && r->epoch == v.epoch ? r : NULL;
+	queue_woken(w->queue, clock_ms(), w->cannot_wait);
+	struct call *asked = w->looked_for;
+	w->looked = NULL;
+	w->looked_for = NULL;
+	if (asked != NULL)
+		on_peek(asked, r);
 }
 
 void
@@ -231,10 +256,12 @@ worker_list_wait(void *world, uint64_t view)
 {
 	struct worker *w = world;
 	(void)view;
-	if (redis_is_up(w->waiting))
+	if (redis_is_up(w->waiting)) {
 		source_list_wait(w->source, WAIT_S, on_wait, w);
-	else
+		source_list_look(w->source, WAIT_S, LOOK_ITEMS, LOOK_BYTES, on_look, w);
+	} else {
 		event_active(w->no_wait, EV_TIMEOUT, 0);
+	}
 }
 
 static void
@@ -261,4 +288,5 @@ worker_list_forget(struct worker *w)
 	LIST_EACH_SAFE(&w->calls, node, after)
 		free(LIST_OWNER(node, struct call, node));
 	list_init(&w->calls);
+	w->looked_for = NULL;
 }

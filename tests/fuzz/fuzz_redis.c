@@ -146,8 +146,11 @@ ask(void)
 		ask_settle();
 	if (run.asks & 32)
 		source_list_length(run.source, on_length, NULL);
-	if (run.asks & 64)
+	if (run.asks & 64) {
+		run.asked++;
 		source_list_wait(run.source, 1, on_wait, NULL);
+		source_list_look(run.source, 1, ITEMS, 4, on_peek, NULL);
+	}
 	if (run.asks & 128)
 		source_list_release(run.source, 1, on_release, NULL);
 }

@@ -332,6 +332,8 @@ run(struct probe *p, char *line)
 		source_list_length(p->source, on_length, p);
 	else if (strcmp(words[0], "wait") == 0)
 		source_list_wait(p->source, number(words[1]), on_wait, p);
+	else if (strcmp(words[0], "look") == 0)
+		source_list_look(p->source, number(words[1]), number(words[2]), number(words[3]), on_peek, p);
 	else if (strcmp(words[0], "release") == 0)
 		source_list_release(p->source, words[1] == NULL ? 0 : number(words[1]), on_release, p);
 	else if (strcmp(words[0], "bench") == 0) {

@@ -234,6 +234,26 @@ def test_single_order_does_not_wait(db, redis_server, redis_client, sluice):
     assert sorted(waits)[len(waits) // 2] < 0.9, f"something looks once a second: {waits}"
 
 
+def test_an_order_alone_is_read_once(db, redis_server, redis_client, sluice):
+    """It comes with the answer to the wait. More than a handful are asked for again."""
+    make_table(db)
+    sluice(queue_config(redis_server, db))
+
+    def reads_of(pushes):
+        before = redis_client.info("commandstats")["cmdstat_lrange"]["calls"]
+        for numbers in pushes:
+            push(redis_client, "orders", numbers)
+            wait_drained(redis_client)
+            wait_until(lambda: any(client["cmd"] == "blmove" for client in redis_client.client_list()), 10, "the next wait")
+        return redis_client.info("commandstats")["cmdstat_lrange"]["calls"] - before
+
+    push(redis_client, "orders", [1])
+    wait_drained(redis_client)
+    assert reads_of([[number] for number in range(2, 22)]) <= 22, "one more every 20 seconds"
+    assert reads_of([range(100, 150), range(200, 250)]) >= 4
+    audit(redis_client, db, [*range(1, 22), *range(100, 150), *range(200, 250)])
+
+
 def test_memory_is_bounded(db, redis_server, redis_client, sluice, release):
     make_table(db)
     pushed = push(redis_client, "orders", range(1_000_000))

@@ -658,6 +658,30 @@ def test_wait(probes, redis_server, redis_client, pop):
     assert redis_client.lrange("orders", 0, -1) == [b"a", b"b", b"c"], "nothing was taken"
 
 
+@pytest.mark.parametrize("pop", ["right", "left"])
+def test_look_comes_with_the_wait(probes, redis_server, redis_client, pop):
+    probe = probes(unix=redis_server.socket, pop=pop)
+    own(probe)
+
+    def look(push, meanwhile=None):
+        probe.send("wait", 40)
+        probe.send("look", 40, 3, 0)
+        time.sleep(0.3)
+        if meanwhile:
+            assert probe.ask(*meanwhile)["status"] == "settled"
+        redis_client.rpush("orders", *push)
+        assert probe.next("wait")["ready"] == 1
+        looked = probe.next("peek")
+        return looked["items"], looked["epoch"], looked["cut"]
+
+    assert look("ab") == (["a", "b"] if pop == "left" else ["b", "a"], 1, 0)
+    redis_client.delete("orders")
+    assert look("d", meanwhile=("settle", 1, 0, 0, 0, 0, 9, 5000, 0, 0)) == ([], 1, 1), "the offset may be another item's"
+    redis_client.delete("orders")
+    redis_client.hset(STATE, "owner", "somebody else")
+    assert look("e")[1] == 0
+
+
 def test_wait_where_blocking_is_impossible(probes, private):
     server = private("--rename-command", "BLMOVE", "")
     answer = probes(unix=server.socket).ask("wait", 5)
