@@ -261,7 +261,7 @@ feed(struct db_conn *conn, bool lost)
 		taken = PQputCopyData(conn->pg, conn->data + conn->data_sent, (int)piece);
 		if (taken == 1)
 			conn->data_sent += piece;
-		if (taken == 1 && PQflush(conn->pg) == 1)
+		if (conn->data_sent < conn->data_len && PQflush(conn->pg) == 1) /* the last one goes out with the end */
 			return false;
 	}
 	if (taken == 0 || PQputCopyEnd(conn->pg, taken < 0 ? "not all data could be sent" : NULL) == 0)

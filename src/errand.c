@@ -25,6 +25,7 @@ struct errand {
 	struct task *task;                /* borrowed */
 	struct statement statement;       /* what was asked */
 	struct rows rows;                 /* ROWS: on their way */
+	unsigned before;                  /* LEDGER: statements before it in its text */
 	bool *wanted;                     /* they are, though only the ledger row was asked for: to be set if the rows are asked for next; else NULL */
 	uint64_t taken;                   /* ROWS: what of them the last answer told of */
 };
@@ -202,8 +203,6 @@ on_epoch_read(void *arg, const struct db_result *result)
 
 /* -- rows, and the ledger row in one message with them */
 
-/* The statements before the rows. */
-enum { LEAD_BEGIN, LEAD_LEDGER };
 
 static void
 on_rows_sent(void *arg, const struct db_result *result, long item)
@@ -218,16 +217,31 @@ on_rows_sent(void *arg, const struct db_result *result, long item)
 	finish(e, &a);
 }
 
+/* What had to be prepared comes first in its text. */
+static void
+note_prepared(const struct errand *e, const struct db_result *result)
+{
+	session_of(e)->prepared = result->n_done > 0 && result->error.class != DB_FORGOTTEN;
+}
+
+static void
+on_ledger_written(void *arg, const struct db_result *result)
+{
+	note_prepared(arg, result);
+	on_plain(arg, result);
+}
+
 /* The ledger row's answer is told first. Whoever hears it either asks for the rows, which are answered as well, or wants something else: then this errand
  * is another, or gone. */
 static bool
 on_led(void *arg, const struct db_result *result)
 {
 	struct errand *e = arg;
-	bool wanted = false, written = result->n_done > LEAD_LEDGER && !result->error.lost;
+	bool wanted = false, written = result->n_done > e->before && !result->error.lost;
 	struct answer a = answer_from(result);
+	note_prepared(e, result);
 	if (written)
-		a = (struct answer){ .error = { .class = DB_OK, .row = -1, .offset = -1 }, .item = -1, .affected = result->changed[LEAD_LEDGER] };
+		a = (struct answer){ .error = { .class = DB_OK, .row = -1, .offset = -1 }, .item = -1, .affected = result->changed[e->before] };
 	e->wanted = &wanted;
 	finish(e, &a);
 	return wanted;
@@ -258,7 +272,7 @@ run_ledger(struct errand *e, struct buf *sql)
 	}
 	if (reads)
 		driver_of(e)->expect(session_of(e)->conn, ledger_answer_max(config));
-	send(e, reads ? on_rows_read : kind == STATEMENT_RING_LOCK ? on_epoch_read : on_plain);
+	send(e, reads ? on_rows_read : kind == STATEMENT_RING_LOCK ? on_epoch_read : kind == STATEMENT_LEDGER ? on_ledger_written : on_plain);
 }
 
 static void
@@ -266,8 +280,14 @@ run_body(struct errand *e, bool begin_first)
 {
 	const struct errand_place *p = e->place;
 	struct buf *sql = text(e);
-	if (begin_first)
+	if (e->statement.kind == STATEMENT_LEDGER && !session_of(e)->prepared && ledger_prepare_sql(p->config->target->driver, sql)) {
+		buf_addc(sql, ';');
+		e->before++;
+	}
+	if (begin_first) {
 		buf_adds(sql, BEGIN ";");
+		e->before++;
+	}
 	switch (e->statement.kind) {
 	case STATEMENT_CATALOGUE:
 		table_query(p->config->target->driver, p->config->table, sql);

@@ -94,22 +94,54 @@ select_rows(int driver, const char *generation, const char *wanted, struct buf *
 	buf_adds(out, " FROM " LEDGER_TABLE);
 }
 
-static void
-write_window(const struct db_ops *driver, int driver_kind, const char *generation, const struct window *w, struct buf *out)
+bool
+ledger_prepare_sql(int driver, struct buf *out)
 {
-	buf_addf(out, "UPDATE " LEDGER_TABLE " SET generation = '%s', first = %llu, count = %u, items = %s", generation, (unsigned long long)w->first, w->count,
-	    driver_kind == DRIVER_POSTGRESQL ? "'\\x" : "x'");
+	if (driver != DRIVER_POSTGRESQL)
+		return false;
+	buf_adds(out, "PREPARE " LEDGER_TABLE "_row (text, bigint, integer, bytea, text, text, integer, bigint) AS UPDATE " LEDGER_TABLE
+	    " SET generation = $1, first = $2, count = $3, items = $4, dead = $5, updated_at = CURRENT_TIMESTAMP(6)"
+	    " WHERE queue = $6 AND slot = $7 AND epoch = $8");
+	return true;
+}
+
+/* The rejects of a window as a literal. */
+static void
+add_dead(const struct db_ops *driver, const struct window *w, struct buf *out)
+{
+	struct buf dead = BUF_INIT;
+	window_dead_write(w, &dead);
+	if (w->n_rejects > 0)
+		driver->quote_text(out, dead.data, dead.len);
+	else
+		buf_adds(out, "NULL");
+	buf_free(&dead);
+}
+
+static void
+execute_prepared(const struct db_ops *driver, const char *queue, const char *generation, const struct statement *s, struct buf *out)
+{
+	const struct window *w = s->window;
+	buf_addf(out, "EXECUTE " LEDGER_TABLE "_row ('%s',%llu,%u,'\\x", generation, (unsigned long long)w->first, w->count);
+	buf_add_hex(out, w->hashes, w->count * sizeof *w->hashes);
+	buf_adds(out, "',");
+	add_dead(driver, w, out);
+	buf_addc(out, ',');
+	driver->quote_text(out, queue, strlen(queue));
+	buf_addf(out, ",%u,%llu)", s->slot, (unsigned long long)s->epoch);
+}
+
+static void
+write_window(const struct db_ops *driver, const char *queue, const char *generation, const struct statement *s, struct buf *out)
+{
+	const struct window *w = s->window;
+	buf_addf(out, "UPDATE " LEDGER_TABLE " SET generation = '%s', first = %llu, count = %u, items = x'", generation, (unsigned long long)w->first, w->count);
 	buf_add_hex(out, w->hashes, w->count * sizeof *w->hashes);
 	buf_adds(out, "', dead = ");
-	if (w->n_rejects > 0) {
-		struct buf dead = BUF_INIT;
-		window_dead_write(w, &dead);
-		driver->quote_text(out, dead.data, dead.len);
-		buf_free(&dead);
-	} else {
-		buf_adds(out, "NULL");
-	}
+	add_dead(driver, w, out);
 	buf_adds(out, ", updated_at = CURRENT_TIMESTAMP(6)");
+	where_queue(driver, queue, out);
+	buf_addf(out, " AND slot = %u AND epoch = %llu", s->slot, (unsigned long long)s->epoch);
 }
 
 void
@@ -149,9 +181,10 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 		buf_addf(out, " AND slot = %u AND first = %llu AND epoch = %llu", s->cut.slot, (unsigned long long)s->cut.first, (unsigned long long)s->epoch);
 		return;
 	case STATEMENT_LEDGER:
-		write_window(driver, driver_kind, generation, s->window, out);
-		where_queue(driver, queue, out);
-		buf_addf(out, " AND slot = %u AND epoch = %llu", s->slot, (unsigned long long)s->epoch);
+		if (pg)
+			execute_prepared(driver, queue, generation, s, out);
+		else
+			write_window(driver, queue, generation, s, out);
 		return;
 	default:
 		ASSERT(s->kind == STATEMENT_LEDGER);

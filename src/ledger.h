@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "check.h"
 #include "task.h"
 
 struct buf;
@@ -22,7 +23,10 @@ void ledger_ddl(int driver, struct buf *out);
 void ledger_count_sql(const struct db_ops *driver, const char *queue, struct buf *out);
 /* Appends the INSERT of the ring's rows; those that are there stay as they are. */
 void ledger_fill_sql(const struct db_ops *driver, const char *queue, uint32_t rows, struct buf *out);
-/* Appends the text of a statement of kind RING_LOCK, EPOCH, RING_READ, RING_CUT, LEDGER or ROW_LOCK. BEGIN is not part of it. */
+/* Appends what prepares LEDGER on a connection, once; false: nothing, this server needs no such thing. PostgreSQL does: to plan this statement takes it
+ * as long as to run it. */
+bool ledger_prepare_sql(int driver, struct buf *out) MUST_CHECK;
+/* Appends the text of a statement of kind RING_LOCK, EPOCH, RING_READ, RING_CUT, LEDGER (prepared) or ROW_LOCK. BEGIN is not part of it. */
 void ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, const char *generation, const struct statement *s, struct buf *out);
 
 /* Bytes of an answer to RING_READ or ROW_LOCK at most: Redis may have fallen back behind every window that the ring remembers. */

@@ -221,6 +221,7 @@ open_sessions(struct pool *p)
 			return;
 		}
 		struct session *s = LIST_OWNER(p->states[SESSION_CLOSED].next, struct session, node);
+		s->prepared = false;
 		s->conn = p->driver->open(p->base, p->config, p->idle_transaction_s, &events, s);
 		session_set_state(s, SESSION_CONNECTING);
 	}

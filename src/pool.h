@@ -35,6 +35,7 @@ struct session {
 	struct buf sql;             /* the borrower's statement; kept, so that a connection's buffers are allocated once */
 	struct batch batch;         /* the borrower's rows */
 	void *borrower;             /* what it likes */
+	bool prepared;              /* the ledger's statement is, by a borrower, on this connection */
 };
 
 /* Somebody who borrows: a queue. */

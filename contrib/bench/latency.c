@@ -106,6 +106,9 @@ make_ledger(const struct race *race, struct sql *sql)
 	buf_reset(&text);
 	ledger_fill_sql(driver, LEDGER_QUEUE, LEDGER_ROWS, &text);
 	sql_do(sql, buf_cstr(&text), text.len);
+	buf_reset(&text);
+	if (ledger_prepare_sql(race->config->queues[0].target->driver, &text))
+		sql_do(sql, buf_cstr(&text), text.len);
 	buf_free(&text);
 }
 

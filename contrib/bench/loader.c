@@ -169,7 +169,11 @@ run(void *arg)
 {
 	struct load *l = arg;
 	struct sql *sql = sql_open(l->queue->target);
+	struct buf prepare = BUF_INIT;
 
+	if (ledger_prepare_sql(l->queue->target->driver, &prepare))
+		sql_do(sql, buf_cstr(&prepare), prepare.len);
+	buf_free(&prepare);
 	pthread_barrier_wait(&l->start);
 	pthread_barrier_wait(&l->start);
 	for (unsigned i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)

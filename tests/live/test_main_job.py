@@ -328,3 +328,15 @@ def test_rows_behind_a_foreign_epoch_are_undone(db, redis_server, redis_client, 
         wait_drained(redis_client)
     assert audit(redis_client, db, pushed) == (28, 2)
     assert daemon.log.count("took the queue over") == 3, daemon.log
+
+
+def test_a_prepared_statement_that_is_gone_is_prepared_again(redis_server, pg, redis_client, sluice):
+    make_table(pg)
+    pg.user_execute("CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN DEALLOCATE sluice_ledger_row; RETURN NEW; END$$")
+    pg.user_execute("CREATE TRIGGER forget BEFORE INSERT ON orders FOR EACH ROW WHEN (NEW.id IN (2, 3)) EXECUTE FUNCTION forget()")
+    daemon = sluice(queue_config(redis_server, pg, queue={"retry_backoff_ms": 10}, pool_size=1))
+    for number in (1, 2, 3, 4):
+        push(redis_client, "orders", [number])
+        wait_drained(redis_client)
+    assert audit(redis_client, pg, [1, 2, 3, 4]) == (4, 0)
+    assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "forgotten"}) == 2

@@ -128,7 +128,7 @@ def test_a_batch_is_two_messages(db, redis_server, redis_client, proxied, sluice
     wait_drained(redis_client)
     assert noted.hits == noted.times and b"COMMIT" in pieces[-1]
     assert pieces[0].index(b"BEGIN;") < pieces[0].index(only(db, b"COPY", b"INSERT INTO"))
-    assert (b";UPDATE sluice_ledger" in pieces[0]) == (ledger == "on")
+    assert (only(db, b";EXECUTE sluice_ledger", b";UPDATE sluice_ledger") in pieces[0]) == (ledger == "on")
 
 
 def test_18_every_statement(db, redis_server, redis_client, proxied, sluice):
@@ -139,7 +139,7 @@ def test_18_every_statement(db, redis_server, redis_client, proxied, sluice):
     daemon = sluice(busy_config(redis_server, db, host=host, queue={"rate_limit": 1500}))
     drain_beyond(redis_client, 3900, daemon)
     faults = []
-    for words in (b"UPDATE sluice_ledger", only(db, b"COPY", b"INSERT INTO"), b"COMMIT", b"FOR UPDATE"):
+    for words in (only(db, b"EXECUTE sluice_ledger", b"UPDATE sluice_ledger"), only(db, b"COPY", b"INSERT INTO"), b"COMMIT", b"FOR UPDATE"):
         faults += [proxy.on(words, action) for action in (lose, lose_answer, cut_answer(1), cut_answer(7))]
     wait_until(lambda: sum(fault.hits for fault in faults) >= 12, 40, "twelve broken links")
     wait_drained(redis_client)
