@@ -1,4 +1,4 @@
-/* MySQL and MariaDB, through MariaDB Connector/C and its _start/_cont calls, which run on a stack of their own until they would block.
+/* MySQL and MariaDB, through MariaDB Connector/C.
  *
  *   host 1, 2 ... --connect--> session settings --> connect_query --> checks --> opened() --> idle <--> a statement under way
  *        ^------- any failure ------'                  '                '            '--- closed by the server: lost()
@@ -23,6 +23,7 @@
 #include "db_driver.h"
 #include "db_mysql_login.h"
 #include "db_mysql_session.h"
+#include "db_mysql_text.h"
 #include "intake.h"
 #include "log.h"
 #include "priorities.h"
@@ -36,9 +37,6 @@ static const struct db_code codes[] = {
 	{ NULL, DB_UNKNOWN },
 };
 
-/* Which of the library's calls is under way. SENT: none, but an answer must come; called before it does, the library gives up over TLS. */
-enum step { STEP_NONE, STEP_SEND, STEP_SENT, STEP_READ, STEP_STORE, STEP_NEXT };
-
 struct db_conn {
 	struct event_base *base;              /* the loop; not owned */
 	const struct database_config *config; /* not owned */
@@ -51,14 +49,7 @@ struct db_conn {
 	size_t host_index;                    /* which of config->host that is */
 	bool opened;                          /* the owner was told so */
 	bool failed;                          /* of no use any more, and the owner was told */
-	enum step step;                       /* the call under way */
-	int waiting;                          /* MYSQL_WAIT_* that it waits for; 0: it has returned */
-	int send_failed;                      /* what STEP_SEND returned */
-	my_bool read_failed;                  /* what STEP_READ returned */
-	int next_failed;                      /* what STEP_NEXT returned */
-	MYSQL_RES *stored;                    /* what STEP_STORE returned last; owned */
-	unsigned n_done;                      /* statements of the text under way that are done */
-	uint64_t changed[DB_STATEMENTS];      /* by the first of them */
+	struct mysql_text text;               /* under way */
 	struct intake intake;                 /* what the server sends */
 	size_t answer_max;                    /* bytes of the next statement's answer; 0: DB_ANSWER_MAX */
 	struct event io;                      /* the socket */
@@ -187,14 +178,6 @@ read_values(MYSQL_RES *stored, struct db_result *result, const char ***values, s
 	result->lengths = *lengths;
 }
 
-/* Is a transaction open, as the last answer has it? */
-static bool
-is_in_transaction(const struct db_conn *conn)
-{
-	unsigned status = 0;
-	return mariadb_get_infov(conn->mysql, MARIADB_CONNECTION_SERVER_STATUS, &status) == 0 && (status & SERVER_STATUS_IN_TRANS) != 0;
-}
-
 /* -- which row it was: MariaDB knows since 10.7, also where its message does not say */
 
 static void
@@ -235,152 +218,44 @@ ask_for_row(struct db_conn *conn, const struct db_result *refusal)
 	start(conn, sql, strlen(sql), on_diagnosed, conn);
 }
 
-static bool
-is_failed(const struct db_conn *conn)
-{
-	return conn->send_failed != 0 || conn->read_failed || conn->next_failed > 0 || mysql_errno(conn->mysql) != 0;
-}
-
 /* The text has been answered. Last thing to do in an event. */
 static void
 text_done(struct db_conn *conn)
 {
-	MYSQL_RES *stored = conn->stored;
-	conn->stored = NULL;
-	if (is_failed(conn)) {
-		ASSERT(stored == NULL);
-		struct db_result failure = { .error = last_error(conn), .n_done = conn->n_done };
-		memcpy(failure.changed, conn->changed, sizeof failure.changed);
-		if (failure.error.lost) {
-			tell_failure(conn, failure.error);
-			return;
-		}
-		if (is_row_unknown(conn, &failure.error)) {
-			ask_for_row(conn, &failure);
-			return;
-		}
-		watch(conn, MYSQL_WAIT_READ);
-		give_answer(conn, &failure);
-		return;
-	}
-	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1, .n_done = conn->n_done };
+	bool failed = mysql_text_failed(&conn->text);
+	struct db_result result = { .error.class = DB_OK, .error.row = -1, .error.offset = -1 };
+	MYSQL_RES *stored = mysql_text_answer(&conn->text, &result);
 	const char **values = NULL;
 	size_t *lengths = NULL;
-	memcpy(result.changed, conn->changed, sizeof result.changed);
-	if (stored != NULL)
+	if (failed)
+		result.error = last_error(conn);
+	else if (stored != NULL)
 		read_values(stored, &result, &values, &lengths);
-	else
-		result.affected = mysql_affected_rows(conn->mysql);
-	result.in_transaction = is_in_transaction(conn);
-	watch(conn, MYSQL_WAIT_READ);
-	give_answer(conn, &result);
+	if (result.error.lost) {
+		tell_failure(conn, result.error);
+	} else if (is_row_unknown(conn, &result.error)) {
+		ask_for_row(conn, &result);
+	} else {
+		watch(conn, MYSQL_WAIT_READ);
+		give_answer(conn, &result);
+	}
 	free(values);
 	free(lengths);
 	mysql_free_result(stored);
 }
 
-/* -- the library's calls */
-
-/* The connection for which the library is called now. There are no calls but in the loop and, without a connection, in the threads that log in. */
-static _Thread_local struct db_conn *calling;
-
-/* MariaDB Connector/C calls this after each piece that it reads or writes. The function that asks for it is exported and not declared; its own plugin
- * "trace" is built on it. */
-typedef void transfer_fn(int writes, MYSQL *mysql, const unsigned char *bytes, size_t n);
-int ma_pvio_register_callback(my_bool registers, transfer_fn *callback);
-
+/* The text waits, or is over. */
 static void
-on_transfer(int writes, MYSQL *mysql, const unsigned char *bytes, size_t n)
+follow(struct db_conn *conn)
 {
-	(void)bytes;
-	if (writes || calling == NULL || n == 0 || n > SSIZE_MAX)
+	int waiting = mysql_text_waits(&conn->text);
+	if (waiting == 0) {
+		text_done(conn);
 		return;
-	ASSERT(mysql == calling->mysql);
-	intake_took(&calling->intake, (int)mysql_get_socket(mysql), n);
-}
-
-/* Begins the step; a statement to STEP_SEND. Whether the call has returned: conn->waiting. */
-static void
-call_start(struct db_conn *conn, enum step step, const char *sql, size_t len)
-{
-	ASSERT(calling == NULL && conn->waiting == 0);
-	calling = conn;
-	conn->step = step;
-	if (step == STEP_SEND)
-		conn->waiting = mysql_send_query_start(&conn->send_failed, conn->mysql, sql, len);
-	else if (step == STEP_READ)
-		conn->waiting = mysql_read_query_result_start(&conn->read_failed, conn->mysql);
-	else if (step == STEP_NEXT)
-		conn->waiting = mysql_next_result_start(&conn->next_failed, conn->mysql);
-	else
-		conn->waiting = mysql_store_result_start(&conn->stored, conn->mysql);
-	calling = NULL;
-}
-
-/* Goes on with the call that waits. */
-static void
-call_cont(struct db_conn *conn, int ready)
-{
-	ASSERT(calling == NULL && conn->waiting != 0 && conn->step != STEP_SENT);
-	calling = conn;
-	if (conn->step == STEP_SEND)
-		conn->waiting = mysql_send_query_cont(&conn->send_failed, conn->mysql, ready);
-	else if (conn->step == STEP_READ)
-		conn->waiting = mysql_read_query_result_cont(&conn->read_failed, conn->mysql, ready);
-	else if (conn->step == STEP_NEXT)
-		conn->waiting = mysql_next_result_cont(&conn->next_failed, conn->mysql, ready);
-	else
-		conn->waiting = mysql_store_result_cont(&conn->stored, conn->mysql, ready);
-	calling = NULL;
-}
-
-/* A statement was answered without an error. */
-static void
-count(struct db_conn *conn)
-{
-	if (conn->n_done < DB_STATEMENTS)
-		conn->changed[conn->n_done] = conn->stored != NULL ? 0 : mysql_affected_rows(conn->mysql);
-	conn->n_done++;
-}
-
-/* The call has returned: on to the next one; false: there is none, all has been answered. */
-static bool
-next_call(struct db_conn *conn)
-{
-	if (is_failed(conn))
-		return false;
-	if (conn->step != STEP_STORE) {
-		call_start(conn, STEP_STORE, NULL, 0);
-		return true;
 	}
-	count(conn);
-	if (!mysql_more_results(conn->mysql))
-		return false;
-	mysql_free_result(conn->stored);
-	conn->stored = NULL;
-	call_start(conn, STEP_NEXT, NULL, 0);
-	return true;
-}
-
-/* The call has returned or waits. */
-static void
-advance(struct db_conn *conn)
-{
-	if (conn->waiting == 0 && conn->step == STEP_SEND && conn->send_failed == 0) {
-		conn->step = STEP_SENT;
-		watch(conn, MYSQL_WAIT_READ);
+	watch(conn, waiting);
+	if (conn->text.step == MYSQL_STEP_SENT)
 		(void)event_priority_set(&conn->io, PRIORITY_ANSWER);
-		return;
-	}
-	ASSERT(conn->step != STEP_NONE);
-	while (conn->waiting == 0 && next_call(conn))
-		;
-	if (conn->waiting != 0) {
-		watch(conn, conn->waiting);
-		return;
-	}
-	conn->step = STEP_NONE;
-	text_done(conn);
 }
 
 static void
@@ -389,7 +264,7 @@ on_io(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	struct db_conn *conn = arg;
 	ASSERT(!conn->failed);
-	if (conn->step == STEP_NONE) {
+	if (!mysql_text_is_under_way(&conn->text)) {
 		tell_failure(conn, db_error_make(DB_RECONNECT, "", "the server closed the idle connection", NULL));
 		return;
 	}
@@ -397,12 +272,9 @@ on_io(evutil_socket_t fd, short what, void *arg)
 		tell_failure(conn, db_error_flood(conn->intake.max));
 		return;
 	}
-	if (conn->step == STEP_SENT)
-		call_start(conn, STEP_READ, NULL, 0);
-	else
-		call_cont(conn, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
-		    (what & EV_TIMEOUT ? MYSQL_WAIT_TIMEOUT : 0));
-	advance(conn);
+	mysql_text_go_on(&conn->text, (what & EV_READ ? MYSQL_WAIT_READ : 0) | (what & EV_WRITE ? MYSQL_WAIT_WRITE : 0) |
+	    (what & EV_TIMEOUT ? MYSQL_WAIT_TIMEOUT : 0));
+	follow(conn);
 }
 
 static void
@@ -423,22 +295,18 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 static void
 start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
 {
-	ASSERT(!conn->failed && conn->step == STEP_NONE && conn->answer == NULL && conn->due == NULL);
-	ASSERT(answer != NULL && conn->stored == NULL);
+	ASSERT(!conn->failed && conn->answer == NULL && conn->due == NULL && answer != NULL);
 	conn->answer = answer;
 	conn->answer_arg = arg;
 	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
 	watch(conn, 0);
 	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
 	conn->answer_max = 0;
-	conn->read_failed = 0;
-	conn->next_failed = 0;
-	conn->n_done = 0;
-	call_start(conn, STEP_SEND, sql, len);
-	if (conn->waiting == 0 && conn->send_failed != 0)
-		do_later(conn, advance); /* nobody is told anything before start() returns */
+	mysql_text_start(&conn->text, conn->mysql, &conn->intake, sql, len);
+	if (mysql_text_waits(&conn->text) == 0)
+		do_later(conn, follow); /* nobody is told anything before start() returns */
 	else
-		advance(conn);
+		follow(conn);
 }
 
 static void
@@ -506,20 +374,14 @@ no_thread(struct db_conn *conn)
 	tell_failure(conn, db_error_make(DB_RECONNECT, "", "cannot start a thread to connect in", NULL));
 }
 
-/* Lets go of the server. A call that waits must return, or what it holds would leak: the end of the socket is what all of them notice. */
+/* Lets go of the server. */
 static void
 drop(struct db_conn *conn)
 {
 	watch(conn, 0);
 	event_del(&conn->timer);
 	conn->due = NULL;
-	if (conn->step != STEP_NONE)
-		(void)shutdown((int)mysql_get_socket(conn->mysql), SHUT_RDWR);
-	while (conn->waiting != 0)
-		call_cont(conn, MYSQL_WAIT_TIMEOUT);
-	conn->step = STEP_NONE;
-	mysql_free_result(conn->stored);
-	conn->stored = NULL;
+	mysql_text_abandon(&conn->text);
 	intake_end(&conn->intake);
 	aside_abandon(&conn->login);
 	mysql_close(conn->mysql);
@@ -544,13 +406,8 @@ connect_host(struct db_conn *conn)
 static struct db_conn *
 mysql_conn_open(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s, const struct db_events *events, void *arg)
 {
-	static bool registered;
 	ASSERT(config->host != NULL && config->driver == DRIVER_MYSQL);
-	if (!registered) {
-		int rc = ma_pvio_register_callback(1, on_transfer);
-		ASSERT(rc == 0);
-		registered = true;
-	}
+	mysql_text_prepare();
 	struct db_conn *conn = xcalloc(1, sizeof *conn);
 	conn->base = base;
 	conn->config = config;

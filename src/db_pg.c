@@ -18,6 +18,7 @@
 #include "config.h"
 #include "db_driver.h"
 #include "db_pg_connect.h"
+#include "db_pg_result.h"
 #include "intake.h"
 #include "log.h"
 #include "priorities.h"
@@ -132,41 +133,14 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	tell_failure(conn);
 }
 
-/* The byte of the text where its character number `position` (from 1) begins. */
-static long
-byte_offset(const struct buf *text, long position)
-{
-	size_t i = 0;
-	for (; i < text->len; i++) {
-		bool begins = ((unsigned char)text->data[i] & 0xc0) != 0x80;
-		if (begins && --position == 0)
-			return (long)i;
-	}
-	return -1;
-}
-
 static struct db_error
-result_error(struct db_conn *conn, const PGresult *res)
+result_error(const struct db_conn *conn, const PGresult *res)
 {
-	const char *code = PQresultErrorField(res, PG_DIAG_SQLSTATE);
-	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
-	const char *column = PQresultErrorField(res, PG_DIAG_COLUMN_NAME);
-	const char *position = PQresultErrorField(res, PG_DIAG_STATEMENT_POSITION);
-	const char *context = PQresultErrorField(res, PG_DIAG_CONTEXT);
-	const char *severity = PQresultErrorField(res, PG_DIAG_SEVERITY_NONLOCALIZED);
-
-	struct db_error error = db_error_make(code == NULL ? DB_RECONNECT : pg_code_class(code), code == NULL ? "" : code,
-	    message == NULL ? PQresultErrorMessage(res) : message, PQresultErrorField(res, PG_DIAG_MESSAGE_DETAIL));
-	error.lost = code == NULL || PQstatus(conn->pg) == CONNECTION_BAD ||
-	    (severity != NULL && (strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0));
-	if (error.lost)
+	struct db_error error = pg_result_error(res, &conn->text, conn->data != NULL);
+	if (PQstatus(conn->pg) == CONNECTION_BAD) {
 		error.class = DB_RECONNECT;
-	if (column != NULL)
-		db_text(error.column, sizeof error.column, column);
-	if (position != NULL)
-		error.offset = byte_offset(&conn->text, strtol(position, NULL, 10));
-	if (context != NULL && conn->data != NULL)
-		db_read_copy_context(&error, buf_cstr(&conn->text), context);
+		error.lost = true;
+	}
 	return error;
 }
 
@@ -179,40 +153,6 @@ on_notice(void *arg, const PGresult *res)
 		conn->error = error; /* the goodbye of a server that closes an idle connection */
 	else
 		log_debug(conn->config->name, "the server sent a notice, code %s", error.code[0] == '\0' ? "none" : error.code); /* its text may quote a row */
-}
-
-/* The values of `res`, in two arrays that the caller frees. */
-static void
-read_values(const PGresult *res, struct db_result *result, const char ***values, size_t **lengths)
-{
-	int rows = PQntuples(res), columns = PQnfields(res);
-	ASSERT(rows >= 0 && columns >= 0);
-	result->rows = (size_t)rows;
-	result->columns = (size_t)columns;
-	*values = xcalloc(result->rows * result->columns + 1, sizeof **values);
-	*lengths = xcalloc(result->rows * result->columns + 1, sizeof **lengths);
-	size_t i = 0;
-	for (int row = 0; row < rows; row++) {
-		for (int column = 0; column < columns; column++, i++) {
-			(*values)[i] = PQgetisnull(res, row, column) ? NULL : PQgetvalue(res, row, column);
-			(*lengths)[i] = (size_t)PQgetlength(res, row, column);
-		}
-	}
-	result->values = *values;
-	result->lengths = *lengths;
-}
-
-static bool
-is_error(const PGresult *res)
-{
-	return res == NULL || PQresultStatus(res) == PGRES_FATAL_ERROR || PQresultStatus(res) == PGRES_BAD_RESPONSE;
-}
-
-/* The rows that a statement has changed; those of a SELECT are counted in the same place. */
-static uint64_t
-changed_by(PGresult *res)
-{
-	return strncmp(PQcmdStatus(res), "SELECT", 6) == 0 ? 0 : strtoull(PQcmdTuples(res), NULL, 10);
 }
 
 /* Everything has been answered: on to the callback. Last thing to do in an event. */
@@ -228,11 +168,11 @@ finish(struct db_conn *conn)
 	if (res == NULL) {
 		result.error = db_error_make(DB_RECONNECT, "", PQerrorMessage(conn->pg), NULL);
 		result.error.lost = true;
-	} else if (is_error(res)) {
+	} else if (pg_result_is_error(res)) {
 		result.error = result_error(conn, res);
 	} else {
-		read_values(res, &result, &values, &lengths);
-		result.affected = changed_by(res);
+		pg_result_values(res, &result, &values, &lengths);
+		result.affected = pg_result_changed(res);
 		result.rolled_back = conn->rolled_back;
 		result.in_transaction = PQtransactionStatus(conn->pg) == PQTRANS_INTRANS;
 	}
@@ -275,16 +215,16 @@ static void
 take(struct db_conn *conn, PGresult *res)
 {
 	conn->in_copy = PQresultStatus(res) == PGRES_COPY_IN;
-	if (conn->in_copy || (conn->result != NULL && is_error(conn->result))) {
+	if (conn->in_copy || (conn->result != NULL && pg_result_is_error(conn->result))) {
 		PQclear(res);
 		return;
 	}
 	PQclear(conn->result);
 	conn->result = res;
-	if (is_error(res))
+	if (pg_result_is_error(res))
 		return;
 	if (conn->n_done < DB_STATEMENTS)
-		conn->changed[conn->n_done] = changed_by(res);
+		conn->changed[conn->n_done] = pg_result_changed(res);
 	conn->n_done++;
 	/* A failed transaction answers COMMIT with the tag ROLLBACK, and with no error. */
 	if (strcmp(PQcmdStatus(res), "ROLLBACK") == 0 && strncasecmp(buf_cstr(&conn->text), "ROLLBACK", 8) != 0)

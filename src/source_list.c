@@ -12,6 +12,7 @@
 #include "check.h"
 #include "config.h"
 #include "list.h"
+#include "redis_words.h"
 #include "lua/lease.lua.h"
 #include "lua/length.lua.h"
 #include "lua/own.lua.h"
@@ -59,52 +60,6 @@ struct request {
 	struct source_peek found;   /* peek: what LRANGE brought */
 	struct arena *arena;        /* peek: holds it; one reference */
 };
-
-/* A command that is put together word by word. */
-struct words {
-	const char **word; /* n of them; the texts are borrowed, or in `numbers` */
-	size_t *len;       /* of each */
-	int n;             /* so far */
-	int room;          /* at most */
-	struct arena *numbers;
-};
-
-static struct words
-words_new(size_t room)
-{
-	ASSERT(room > 0 && room < 1u << 30);
-	return (struct words){ .word = xcalloc(room, sizeof(char *)), .len = xcalloc(room, sizeof(size_t)), .room = (int)room, .numbers = arena_new() };
-}
-
-static void
-words_free(struct words *w)
-{
-	ASSERT(w->n == w->room);
-	arena_unref(&w->numbers);
-	free(w->word);
-	free(w->len);
-}
-
-static void
-add_bytes(struct words *w, const char *text, size_t len)
-{
-	ASSERT(w->n < w->room);
-	w->word[w->n] = text;
-	w->len[w->n++] = len;
-}
-
-static void
-add_text(struct words *w, const char *text)
-{
-	add_bytes(w, text, strlen(text));
-}
-
-static void
-add_number(struct words *w, uint64_t number)
-{
-	char *text = arena_bytes(w->numbers, 24);
-	add_bytes(w, text, (size_t)snprintf(text, 24, "%" PRIu64, number));
-}
 
 /* "{orders}:sluice" and the like; a key that has a {tag} keeps it, so that all keys of a queue share a slot. */
 static char *
@@ -192,9 +147,9 @@ static struct words
 eval_new(const char *script, size_t n_keys, size_t n)
 {
 	struct words w = words_new(3 + n);
-	add_text(&w, "EVAL");
-	add_text(&w, script);
-	add_number(&w, n_keys);
+	words_add_text(&w, "EVAL");
+	words_add_text(&w, script);
+	words_add_number(&w, n_keys);
 	return w;
 }
 
@@ -273,13 +228,13 @@ source_list_lease(struct source_list *s, unsigned ttl_ms, uint64_t accepted, sou
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.lease = done;
 	struct words w = eval_new(lease_lua, 3, 7);
-	add_text(&w, s->key);
-	add_text(&w, s->state_key);
-	add_text(&w, s->lease_key);
-	add_text(&w, s->owner);
-	add_number(&w, ttl_ms);
-	add_text(&w, s->ledger);
-	add_number(&w, accepted);
+	words_add_text(&w, s->key);
+	words_add_text(&w, s->state_key);
+	words_add_text(&w, s->lease_key);
+	words_add_text(&w, s->owner);
+	words_add_number(&w, ttl_ms);
+	words_add_text(&w, s->ledger);
+	words_add_number(&w, accepted);
 	eval_send(q, &w, lease_answer);
 }
 
@@ -320,16 +275,16 @@ source_list_own(struct source_list *s, const struct source_claim *claim, source_
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.own = done;
 	struct words w = eval_new(own_lua, 3, 10);
-	add_text(&w, s->key);
-	add_text(&w, s->state_key);
-	add_text(&w, s->lease_key);
-	add_text(&w, s->owner);
-	add_number(&w, claim->before);
-	add_number(&w, claim->epoch);
-	add_text(&w, claim->new_generation);
-	add_text(&w, claim->force ? "1" : "0");
-	add_text(&w, s->ledger);
-	add_number(&w, claim->accepted);
+	words_add_text(&w, s->key);
+	words_add_text(&w, s->state_key);
+	words_add_text(&w, s->lease_key);
+	words_add_text(&w, s->owner);
+	words_add_number(&w, claim->before);
+	words_add_number(&w, claim->epoch);
+	words_add_text(&w, claim->new_generation);
+	words_add_text(&w, claim->force ? "1" : "0");
+	words_add_text(&w, s->ledger);
+	words_add_number(&w, claim->accepted);
 	eval_send(q, &w, own_answer);
 }
 
@@ -497,8 +452,8 @@ add_letter(struct words *w, const struct source_text *letter)
 {
 	size_t at = 0;
 	for (; letter->len - at >= REDIS_WORD_MAX; at += REDIS_WORD_MAX)
-		add_bytes(w, letter->text + at, REDIS_WORD_MAX);
-	add_bytes(w, letter->text + at, letter->len - at);
+		words_add(w, letter->text + at, REDIS_WORD_MAX);
+	words_add(w, letter->text + at, letter->len - at);
 }
 
 void
@@ -509,25 +464,25 @@ source_list_settle(struct source_list *s, const struct source_settle *settle, so
 	q->done.settle = done;
 	s->settles++;
 	struct words w = eval_new(settle_lua, 4, 15 + 4 * settle->n_samples + words_of_letters(settle));
-	add_text(&w, s->key);
-	add_text(&w, s->state_key);
-	add_text(&w, s->lease_key);
-	add_text(&w, s->dead_key);
-	add_text(&w, s->right ? "right" : "left");
-	add_text(&w, s->owner);
+	words_add_text(&w, s->key);
+	words_add_text(&w, s->state_key);
+	words_add_text(&w, s->lease_key);
+	words_add_text(&w, s->dead_key);
+	words_add_text(&w, s->right ? "right" : "left");
+	words_add_text(&w, s->owner);
 	const uint64_t numbers[] = { settle->epoch, settle->settled, settle->skip, settle->remove, settle->advance, settle->ttl_ms, settle->dead_max,
 		settle->n_samples };
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-		add_number(&w, numbers[i]);
+		words_add_number(&w, numbers[i]);
 	for (size_t i = 0; i < settle->n_samples; i++) {
 		const struct source_sample *sample = &settle->samples[i];
 		size_t edge = sample->len < SOURCE_SAMPLE_EDGE ? sample->len : SOURCE_SAMPLE_EDGE;
-		add_number(&w, sample->offset);
-		add_number(&w, sample->len);
-		add_bytes(&w, sample->head, edge);
-		add_bytes(&w, sample->tail, edge);
+		words_add_number(&w, sample->offset);
+		words_add_number(&w, sample->len);
+		words_add(&w, sample->head, edge);
+		words_add(&w, sample->tail, edge);
 	}
-	add_number(&w, REDIS_WORD_MAX);
+	words_add_number(&w, REDIS_WORD_MAX);
 	for (size_t i = 0; i < settle->n_dead; i++)
 		add_letter(&w, &settle->dead[i]);
 	eval_send(q, &w, settle_answer);
@@ -549,10 +504,10 @@ source_list_release(struct source_list *s, uint64_t clean_epoch, source_release_
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.release = done;
 	struct words w = eval_new(release_lua, 2, 4);
-	add_text(&w, s->state_key);
-	add_text(&w, s->lease_key);
-	add_text(&w, s->owner);
-	add_number(&w, clean_epoch);
+	words_add_text(&w, s->state_key);
+	words_add_text(&w, s->lease_key);
+	words_add_text(&w, s->owner);
+	words_add_number(&w, clean_epoch);
 	eval_send(q, &w, release_answer);
 }
 
@@ -575,8 +530,8 @@ source_list_length(struct source_list *s, source_length_fn *done, void *arg)
 	struct request *q = request_new(s, s->commands, arg);
 	q->done.length = done;
 	struct words w = eval_new(length_lua, 2, 2);
-	add_text(&w, s->key);
-	add_text(&w, s->dead_key);
+	words_add_text(&w, s->key);
+	words_add_text(&w, s->dead_key);
 	eval_send(q, &w, length_answer);
 }
 
