@@ -169,7 +169,7 @@ def wait_for_length(shop, length, daemon, seconds=1800):
         assert daemon.running(), daemon.log[-3000:]
         now = time.monotonic()
         assert now < begin + seconds, f"the list is not drained within {seconds} s:\n{daemon.log[-3000:]}"
-        left = (now - begin) * (waiting - length) / max(first - waiting, 1)
+        left = (now - begin) * (waiting - length) / (first - waiting) if first > waiting else 0
         time.sleep(min(max(left / 3, 0.002), 0.1))
         waiting = shop.waiting()
     return time.monotonic()
