@@ -24,8 +24,8 @@
 #include "priorities.h"
 #include "resolve.h"
 
-/* COPY data is handed to libpq in pieces, so that it never holds a second copy of it all. */
-#define COPY_PIECE ((size_t)64 * 1024)
+/* COPY data is handed to libpq in pieces, so that it never holds a second copy of it all; with their five bytes of header they fill packets of its. */
+#define COPY_PIECE ((size_t)64 * 1024 - 5)
 /* A message to the server has at most 1 GB. */
 #define STATEMENT_MAX ((size_t)0x3fffff00)
 

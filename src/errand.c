@@ -382,12 +382,11 @@ errand_prepare(const struct errand_place *place, struct encoder *encoder, struct
 	return !(s->batch.unknown_fields && place->mapping->by_name);
 }
 
-void
+bool
 errand_prepare_ahead(const struct errand_place *place, struct encoder *encoder, const struct window *w)
 {
 	struct encode_input input = input_of(place, w, place->ahead->statement_max);
-	if (input.statement_max > 0)
-		ahead_make(place->ahead, encoder, &input, w);
+	return input.statement_max > 0 && ahead_make(place->ahead, encoder, &input, w);
 }
 
 uint32_t

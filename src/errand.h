@@ -31,8 +31,8 @@ void errand_run(const struct errand_place *place, struct task *task, const struc
 /* Encodes the rows of a STORE's window into the session's batch and marks what can never become a row. False: a field has no column, and would have
  * one if the table had. */
 bool errand_prepare(const struct errand_place *place, struct encoder *encoder, struct task *task, int64_t now_us) MUST_CHECK;
-/* Does that for the window that comes next, while no session is free for it; nothing is marked in it. */
-void errand_prepare_ahead(const struct errand_place *place, struct encoder *encoder, const struct window *window);
+/* Does that for a window that comes soon, while no session is free for it; nothing is marked in it. False: there was nothing to do. */
+bool errand_prepare_ahead(const struct errand_place *place, struct encoder *encoder, const struct window *window) MUST_CHECK;
 /* Rows of the batch that is being stored on a lent session; 0: nothing is stored. */
 uint32_t errand_rows(const struct session *session);
 /* Frees what errands keep on a session; before it is given back. */

@@ -199,8 +199,9 @@ void queue_answered(struct queue *q, uint64_t now, struct task *task, const stru
 void queue_tick(struct queue *q, uint64_t now);
 /* Lends a session; false: nothing to do with it (any more), the pool keeps it. */
 bool queue_give(struct queue *q, uint64_t now, struct session *session) MUST_CHECK;
-/* The window that the next lent session may get to store, NULL: none that is known. For who wants to make it ready; it lives until the next call. */
-const struct window *queue_next(const struct queue *q);
+/* The window that the next lent session may get to store, behind it (n = 1) the one after that ...; NULL: none that is known. For who wants to make
+ * them ready; they live until the next call. */
+const struct window *queue_next(const struct queue *q, unsigned n);
 /* Starts nothing new until queue_resume(); what is in flight is finished. */
 void queue_pause(struct queue *q, uint64_t now);
 /* Ends any block, the operator's or another, and tries again at once. */

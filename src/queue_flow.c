@@ -271,12 +271,12 @@ partial_in_flight(const struct queue *q)
 	return false;
 }
 
-/* How many more windows should be at hand: one for each session, one that is made ready for the first to be free, and one that is on its way
- * meanwhile, so that no connection waits for Redis. */
+/* How many more windows should be at hand: two for each session, of which one is stored and one made ready, and one that is on its way meanwhile: sessions
+ * are often free at the same moment, and none should wait for Redis. */
 static unsigned
 windows_short(const struct queue *q)
 {
-	unsigned open = 0, all = 0, target = q->limits.sessions + 2, limit = flow_window_limit(q);
+	unsigned open = 0, all = 0, target = 2 * q->limits.sessions + 1, limit = flow_window_limit(q);
 	LIST_EACH(&q->windows, node) {
 		open += LIST_OWNER(node, struct window, node)->state != WINDOW_COMMITTED;
 		all++;

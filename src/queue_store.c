@@ -26,22 +26,28 @@ is_ready(const struct queue *q, const struct window *w, enum window_state state)
 	return w->state == state && !w->has_task && w->not_before <= q->now;
 }
 
-/* The oldest window in this state that may be worked on now, or NULL. */
+/* Of the windows in this state that may be worked on now, number n from the oldest on, or NULL. */
 static struct window *
-first_ready(const struct queue *q, enum window_state state)
+ready_at(const struct queue *q, enum window_state state, unsigned n)
 {
 	LIST_EACH(&q->windows, node) {
 		struct window *w = LIST_OWNER(node, struct window, node);
-		if (is_ready(q, w, state))
+		if (is_ready(q, w, state) && n-- == 0)
 			return w;
 	}
 	return NULL;
 }
 
-const struct window *
-queue_next(const struct queue *q)
+static struct window *
+first_ready(const struct queue *q, enum window_state state)
 {
-	return first_ready(q, WINDOW_READ);
+	return ready_at(q, state, 0);
+}
+
+const struct window *
+queue_next(const struct queue *q, unsigned n)
+{
+	return ready_at(q, WINDOW_READ, n);
 }
 
 /* Does a row of the ledger stand for it? */

@@ -71,15 +71,19 @@ port_prepare(void *world, struct task *task)
 	return errand_prepare(&w->place, w->context->encoder, task, clock_wall_us());
 }
 
-/* The window that no session was free for is made ready. */
+/* Windows that no session was free for are made ready, one at a time: whatever else comes goes first. */
 static void
 on_idle(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
 	(void)fd, (void)what;
-	const struct window *next = queue_next(w->queue);
-	if (next != NULL && w->mapping != NULL)
-		errand_prepare_ahead(&w->place, w->context->encoder, next);
+	const struct window *next = NULL;
+	for (unsigned i = 0; i < AHEAD_WINDOWS && w->mapping != NULL && (next = queue_next(w->queue, i)) != NULL; i++) {
+		if (errand_prepare_ahead(&w->place, w->context->encoder, next)) {
+			event_active(w->idle, EV_TIMEOUT, 0);
+			return;
+		}
+	}
 }
 
 static void

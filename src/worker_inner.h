@@ -24,7 +24,7 @@ struct worker {
 	struct table *table;                  /* as last read; owned; NULL until then */
 	struct mapping *mapping;              /* made for it; owned */
 	struct errand_place place;            /* what errands need */
-	struct ahead ahead;                   /* the next window's rows */
+	struct ahead ahead;                   /* the next windows' rows */
 	struct event *idle;                   /* encodes ahead when nothing else is to be done; owned */
 	struct event *timer;                  /* queue_tick(); owned */
 	struct event *no_wait;                /* answers a wait that cannot be made; owned */

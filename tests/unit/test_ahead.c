@@ -84,13 +84,17 @@ teardown(void **state)
 static bool
 is_made(const struct fixture *f)
 {
-	return f->ahead.arena != NULL;
+	for (size_t i = 0; i < AHEAD_WINDOWS; i++) {
+		if (f->ahead.ready[i].arena != NULL)
+			return true;
+	}
+	return false;
 }
 
 static void
 make(struct fixture *f)
 {
-	ahead_make(&f->ahead, f->encoder, &f->input, f->window);
+	(void)ahead_make(&f->ahead, f->encoder, &f->input, f->window);
 }
 
 /* Takes the rows, which must be right wherever they come from; was it those that were ready? */
@@ -171,13 +175,43 @@ test_other_items_are_encoded_in_time(void **state)
 	struct encode_input input = f->input;
 	input.items = fewer->items;
 	input.n_items = 1;
-	ahead_make(&f->ahead, f->encoder, &input, fewer);
+	assert_true(ahead_make(&f->ahead, f->encoder, &input, fewer));
 	assert_false(use(f));
 	input.items = later->items;
 	ahead_use(&f->ahead, f->encoder, &input, later, &f->batch);
 	assert_memory_equal(f->batch.statements[0].copy.data, "x\n", 2);
 	window_free(&fewer);
 	window_free(&later);
+}
+
+/* Windows of one item each: the last AHEAD_WINDOWS of them are ready, whatever order they are used in. */
+static void
+test_several_are_ready_and_the_oldest_makes_room(void **state)
+{
+	struct fixture *f = *state;
+	struct window *windows[AHEAD_WINDOWS + 1];
+	struct encode_input input = f->input;
+	input.n_items = 1;
+	for (uint64_t i = 0; i < AHEAD_WINDOWS + 1; i++) {
+		windows[i] = window_new(i, f->items, 1, f->arena);
+		input.items = windows[i]->items;
+		input.position = i;
+		assert_true(ahead_make(&f->ahead, f->encoder, &input, windows[i]));
+		assert_false(ahead_make(&f->ahead, f->encoder, &input, windows[i]));
+	}
+	for (size_t i = AHEAD_WINDOWS + 1; i-- > 0;) {
+		unsigned before = 0, after = 0;
+		input.items = windows[i]->items;
+		input.position = i;
+		for (size_t k = 0; k < AHEAD_WINDOWS; k++)
+			before += f->ahead.ready[k].arena != NULL;
+		ahead_use(&f->ahead, f->encoder, &input, windows[i], &f->batch);
+		for (size_t k = 0; k < AHEAD_WINDOWS; k++)
+			after += f->ahead.ready[k].arena != NULL;
+		assert_int_equal(before - after, i == 0 ? 0 : 1);
+		assert_memory_equal(f->batch.statements[0].copy.data, "7\n", 2);
+		window_free(&windows[i]);
+	}
 }
 
 static void
@@ -200,6 +234,7 @@ main(void)
 		TEST(test_a_window_with_rejects_is_encoded_in_time),
 		TEST(test_another_is_encoded_in_time),
 		TEST(test_other_items_are_encoded_in_time),
+		TEST(test_several_are_ready_and_the_oldest_makes_room),
 		TEST(test_time_cannot_be_told_ahead),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -718,17 +718,19 @@ the_window_that_comes_next_can_be_seen(void **state)
 	w->limits.batch_rows = 4;
 	w->limits.sessions = 1;
 	drain(w, "abcdefgh");
-	assert_null(queue_next(w->q));
+	assert_null(queue_next(w->q, 0));
 	show(w);
-	assert_int_equal(queue_next(w->q)->first, 0);
+	assert_int_equal(queue_next(w->q, 0)->first, 0);
+	assert_int_equal(queue_next(w->q, 1)->first, 4);
+	assert_null(queue_next(w->q, 2));
 	assert_true(give(w));
-	assert_int_equal(queue_next(w->q)->first, 4);
-	assert_int_equal(queue_next(w->q)->state, WINDOW_READ);
+	assert_int_equal(queue_next(w->q, 0)->first, 4);
+	assert_int_equal(queue_next(w->q, 0)->state, WINDOW_READ);
 	ok(w, STATEMENT_LEDGER);
 	ok(w, STATEMENT_ROWS);
 	ok(w, STATEMENT_COMMIT);
 	assert_true(give(w));
-	assert_null(queue_next(w->q));
+	assert_null(queue_next(w->q, 0));
 }
 
 static void
