@@ -13,8 +13,8 @@ METHOD = """
 
 Servers, worker and loader share the machine's CPUs, and "CPUs busy" says how many of them all together kept busy. What a row costs the CPUs bounds the
 rate where they are all busy: then the best ratio that sluice could reach beside the limit is what a row costs with the loader over what it costs with
-sluice, Redis and the reading, encoding and settling in it. With a CPU more the same code comes closer to the limit. What
-bounds a ratio to a Node worker is the limit in the same table: sluice cannot store more than that.
+sluice, Redis and the reading, encoding and settling in it. With a CPU more the same code comes closer to the limit. What bounds a ratio to a Node
+worker is the limit in the same table: sluice cannot store more than that.
 
 For a latency, the INSERT with a ledger row shows what of it exactly-once costs in SQL alone. The rest is the way through Redis: the push wakes Redis,
 and Redis wakes sluice, with the order; and on PostgreSQL one way more, as COPY asks for its data. To come below that, COMMIT would have to go out in
