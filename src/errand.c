@@ -203,7 +203,6 @@ on_epoch_read(void *arg, const struct db_result *result)
 
 /* -- rows, and the ledger row in one message with them */
 
-
 static void
 on_rows_sent(void *arg, const struct db_result *result, long item)
 {
@@ -217,11 +216,15 @@ on_rows_sent(void *arg, const struct db_result *result, long item)
 	finish(e, &a);
 }
 
-/* What had to be prepared comes first in its text. */
+/* What had to be prepared came first in the text; of what is prepared the server says so if it has forgotten it, or if we have. */
 static void
 note_prepared(const struct errand *e, const struct db_result *result)
 {
-	session_of(e)->prepared = result->n_done > 0 && result->error.class != DB_FORGOTTEN;
+	struct session *s = session_of(e);
+	if (!s->prepared)
+		s->prepared = result->n_done > 0 || strcmp(result->error.code, "42P05") == 0;
+	else if (result->error.class == DB_FORGOTTEN && result->n_done <= e->before) /* not a row of the batch */
+		s->prepared = false;
 }
 
 static void

@@ -340,3 +340,18 @@ def test_a_prepared_statement_that_is_gone_is_prepared_again(redis_server, pg, r
         wait_drained(redis_client)
     assert audit(redis_client, pg, [1, 2, 3, 4]) == (4, 0)
     assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "forgotten"}) == 2
+
+
+def test_a_prepared_statement_that_is_there_is_used(redis_server, pg, redis_client, sluice):
+    """As after a cancelled BEGIN, of which it is not known whether what stood before it was done."""
+    make_table(pg)
+    config = queue_config(redis_server, pg, pool_size=1)
+    assert sluice(config, start=False).command("init").returncode == 0
+    config["database shop"]["connect_query"] = ("PREPARE sluice_ledger_row AS UPDATE sluice_ledger SET generation=$1, first=$2, count=$3, items=$4, dead=$5 "
+                                                "WHERE queue=$6 AND slot=$7 AND epoch=$8")
+    daemon = sluice(config)
+    for number in (1, 2):
+        push(redis_client, "orders", [number])
+        wait_drained(redis_client)
+    assert audit(redis_client, pg, [1, 2]) == (2, 0)
+    assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "retry"}) == 1
