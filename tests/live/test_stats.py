@@ -129,6 +129,7 @@ def test_age_needs_no_timestamp(pg, clean, redis_server, redis_client, sluice):
     daemon = sluice(queue_config(redis_server, pg))
     wait_until(lambda: queue(daemon)["state"] == "drain", 20, "a queue taken over")
     daemon.signal(signal.SIGUSR1)
+    wait_until(lambda: queue(daemon)["state"] == "paused", 10, "the pause")
     redis_client.lpush("orders", order(1))
     wait_until(lambda: queue(daemon)["oldest_age_s"] > 1, 20, "an order that gets older")
     daemon.signal(signal.SIGUSR2)
