@@ -26,7 +26,7 @@ struct errand {
 	struct statement statement;       /* what was asked */
 	struct rows rows;                 /* ROWS: on their way */
 	unsigned before;                  /* LEDGER: statements before it in its text */
-	bool *wanted;                     /* they are, though only the ledger row was asked for: to be set if the rows are asked for next; else NULL */
+	bool *wanted;                     /* LEDGER that went out with its rows and is answered: to be set if the rows are asked for next; else NULL */
 	uint64_t taken;                   /* ROWS: what of them the last answer told of */
 };
 

@@ -119,29 +119,17 @@ add_dead(const struct db_ops *driver, const struct window *w, struct buf *out)
 }
 
 static void
-execute_prepared(const struct db_ops *driver, const char *queue, const char *generation, const struct statement *s, struct buf *out)
+write_window(const struct db_ops *driver, bool pg, const char *queue, const char *generation, const struct statement *s, struct buf *out)
 {
 	const struct window *w = s->window;
-	buf_addf(out, "EXECUTE " LEDGER_TABLE "_row ('%s',%llu,%u,'\\x", generation, (unsigned long long)w->first, w->count);
+	buf_adds(out, pg ? "EXECUTE " LEDGER_TABLE "_row (" : "UPDATE " LEDGER_TABLE " SET updated_at = CURRENT_TIMESTAMP(6), generation = ");
+	buf_addf(out, pg ? "'%s',%llu,%u,'\\x" : "'%s', first = %llu, count = %u, items = x'", generation, (unsigned long long)w->first, w->count);
 	buf_add_hex(out, w->hashes, w->count * sizeof *w->hashes);
-	buf_adds(out, "',");
+	buf_adds(out, pg ? "'," : "', dead = ");
 	add_dead(driver, w, out);
-	buf_addc(out, ',');
+	buf_adds(out, pg ? "," : " WHERE queue = ");
 	driver->quote_text(out, queue, strlen(queue));
-	buf_addf(out, ",%u,%llu)", s->slot, (unsigned long long)s->epoch);
-}
-
-static void
-write_window(const struct db_ops *driver, const char *queue, const char *generation, const struct statement *s, struct buf *out)
-{
-	const struct window *w = s->window;
-	buf_addf(out, "UPDATE " LEDGER_TABLE " SET generation = '%s', first = %llu, count = %u, items = x'", generation, (unsigned long long)w->first, w->count);
-	buf_add_hex(out, w->hashes, w->count * sizeof *w->hashes);
-	buf_adds(out, "', dead = ");
-	add_dead(driver, w, out);
-	buf_adds(out, ", updated_at = CURRENT_TIMESTAMP(6)");
-	where_queue(driver, queue, out);
-	buf_addf(out, " AND slot = %u AND epoch = %llu", s->slot, (unsigned long long)s->epoch);
+	buf_addf(out, pg ? ",%u,%llu)" : " AND slot = %u AND epoch = %llu", s->slot, (unsigned long long)s->epoch);
 }
 
 void
@@ -181,10 +169,7 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 		buf_addf(out, " AND slot = %u AND first = %llu AND epoch = %llu", s->cut.slot, (unsigned long long)s->cut.first, (unsigned long long)s->epoch);
 		return;
 	case STATEMENT_LEDGER:
-		if (pg)
-			execute_prepared(driver, queue, generation, s, out);
-		else
-			write_window(driver, queue, generation, s, out);
+		write_window(driver, pg, queue, generation, s, out);
 		return;
 	default:
 		ASSERT(s->kind == STATEMENT_LEDGER);
