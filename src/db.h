@@ -45,7 +45,7 @@ struct db_error {
 };
 
 /* Of a text of several statements, so many are told apart in the answer. */
-#define DB_STATEMENTS 3
+#define DB_STATEMENTS 4
 
 /* What a text of one or more statements answered. Values are valid only inside the callback. */
 struct db_result {
@@ -59,6 +59,8 @@ struct db_result {
 	const char *const *values; /* rows * columns texts, row by row; NULL is SQL's NULL; bytes may hold NUL, see lengths */
 	const size_t *lengths;     /* rows * columns */
 };
+
+#define DB_NO_GUARD UINT32_MAX
 
 struct db_conn;
 
@@ -84,9 +86,10 @@ struct db_ops {
 	/* Runs sql[0..len): one statement, or, where joins() says so, several joined by `;`, with one answer.
 	 * The text must stay valid until the answer. One that is not answered within query_timeout + 5 s: lost. */
 	void (*query)(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
-	/* The same for a text whose last statement is `COPY ... FROM STDIN`, with data[0..data_len). NULL where the server has no such thing. Text and data
-	 * stay valid until the answer. */
-	void (*copy)(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg);
+	/* The same for a text with one `COPY ... FROM STDIN`, with data[0..data_len). NULL where the server has no such thing. Text and data stay valid until
+	 * the answer. The data goes out when the statements before the COPY are done. `guard`: the number (from 0) of one of them that must have changed exactly
+	 * one row, or the COPY is made to fail instead, and nothing behind it is run; DB_NO_GUARD: none. */
+	void (*copy)(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, unsigned guard, db_answer_fn *answer, void *arg);
 	/* May statements be joined on this connection? Known once it is opened. */
 	bool (*joins)(const struct db_conn *conn);
 	/* The answer of the next statement may have so many bytes, all that the server sends until it ends counted. A server that sends more is broken, or

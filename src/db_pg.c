@@ -51,6 +51,7 @@ struct db_conn {
 	struct buf text;                      /* the statement under way, NUL-terminated for libpq */
 	const char *data;                     /* COPY data, the caller's; NULL: the statement is not a COPY */
 	size_t data_len;                      /* bytes of it */
+	unsigned guard;                       /* as copy() says */
 	size_t data_sent;                     /* bytes that libpq has taken */
 	bool partial;                         /* libpq has read, and waits for the rest of something */
 	bool in_copy;                         /* the server waits for the rest of the data */
@@ -194,7 +195,8 @@ static bool
 feed(struct db_conn *conn, bool lost)
 {
 	ASSERT(conn->in_copy);
-	int taken = lost || conn->data == NULL ? -1 : 1;
+	bool guarded = conn->guard == DB_NO_GUARD || (conn->guard < conn->n_done && conn->changed[conn->guard] == 1);
+	int taken = lost || conn->data == NULL || !guarded ? -1 : 1;
 	while (taken == 1 && conn->data_sent < conn->data_len) {
 		size_t piece = conn->data_len - conn->data_sent;
 		piece = piece < COPY_PIECE ? piece : COPY_PIECE;
@@ -204,7 +206,7 @@ feed(struct db_conn *conn, bool lost)
 		if (conn->data_sent < conn->data_len && PQflush(conn->pg) == 1) /* the last one goes out with the end */
 			return false;
 	}
-	if (taken == 0 || PQputCopyEnd(conn->pg, taken < 0 ? "not all data could be sent" : NULL) == 0)
+	if (taken == 0 || PQputCopyEnd(conn->pg, taken < 0 ? "not all data could be sent, or was to be sent" : NULL) == 0)
 		return false;
 	conn->in_copy = false;
 	return true;
@@ -494,9 +496,10 @@ pg_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer
 }
 
 static void
-pg_copy(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, db_answer_fn *answer, void *arg)
+pg_copy(struct db_conn *conn, const char *sql, size_t len, const char *data, size_t data_len, unsigned guard, db_answer_fn *answer, void *arg)
 {
-	ASSERT(conn->opened && data != NULL);
+	ASSERT(conn->opened && data != NULL && (guard == DB_NO_GUARD || guard < DB_STATEMENTS));
+	conn->guard = guard;
 	conn->data = data;
 	conn->data_len = data_len;
 	start(conn, sql, len, answer, arg);

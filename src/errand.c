@@ -25,8 +25,7 @@ struct errand {
 	struct task *task;                /* borrowed */
 	struct statement statement;       /* what was asked */
 	struct rows rows;                 /* ROWS: on their way */
-	unsigned before;                  /* LEDGER: statements before it in its text */
-	bool *wanted;                     /* LEDGER that went out with its rows and is answered: to be set if the rows are asked for next; else NULL */
+	unsigned before;                  /* LEDGER, BATCH: statements before the ledger row's in the text */
 	uint64_t taken;                   /* ROWS: what of them the last answer told of */
 };
 
@@ -203,17 +202,23 @@ on_epoch_read(void *arg, const struct db_result *result)
 
 /* -- rows, and the ledger row in one message with them */
 
-static void
-on_rows_sent(void *arg, const struct db_result *result, long item)
+static struct answer
+rows_answer(struct errand *e, const struct db_result *result, long item)
 {
-	struct errand *e = arg;
 	struct answer a = answer_from(result);
 	a.item = item;
 	a.taken = e->rows.sent - e->taken;
 	e->taken = e->rows.sent;
 	if (a.error.class == DB_OK && e->place->config->mode == MODE_IGNORE && e->rows.affected < e->rows.sent)
 		a.duplicates = e->rows.sent - e->rows.affected;
-	finish(e, &a);
+	return a;
+}
+
+static void
+on_rows_sent(void *arg, const struct db_result *result, long item)
+{
+	struct answer a = rows_answer(arg, result, item);
+	finish(arg, &a);
 }
 
 /* What had to be prepared came first in the text; of what is prepared the server says so if it has forgotten it, or if we have. */
@@ -234,29 +239,24 @@ on_ledger_written(void *arg, const struct db_result *result)
 	on_plain(arg, result);
 }
 
-/* The ledger row's answer is told first. Whoever hears it either asks for the rows, which are answered as well, or wants something else: then this errand
- * is another, or gone. */
-static bool
-on_led(void *arg, const struct db_result *result)
+/* Where the ledger row was not ours, nothing else matters: the server has refused the rows, or they are rolled back. */
+static void
+on_batch(void *arg, const struct db_result *result, long item)
 {
 	struct errand *e = arg;
-	bool wanted = false, written = result->n_done > e->before && !result->error.lost;
-	struct answer a = answer_from(result);
+	bool led = result->n_done > e->before && !result->error.lost;
+	uint64_t affected = led ? result->changed[e->before] : 0;
 	note_prepared(e, result);
-	if (written)
-		a = (struct answer){ .error = { .class = DB_OK, .row = -1, .offset = -1 }, .item = -1, .affected = result->changed[e->before] };
-	e->wanted = &wanted;
+	if (led && affected != 1) {
+		finish(e, &(struct answer){ .error = { .class = DB_OK, .row = -1, .offset = -1 }, .item = -1, .affected = affected });
+		return;
+	}
+	struct answer a = rows_answer(e, result, item);
+	a.affected = affected;
+	a.part = !led ? STATEMENT_LEDGER : result->n_done == e->before + 1 ? STATEMENT_ROWS : STATEMENT_COMMIT;
+	if (a.part != STATEMENT_ROWS)
+		a.item = -1;
 	finish(e, &a);
-	return wanted;
-}
-
-/* May the rows go out in one message with the ledger row, whose text so far is `len` bytes? They need not wait until it is known to be ours, since nothing is
- * committed before. */
-static bool
-may_join_rows(const struct errand *e, size_t len)
-{
-	const struct statement *s = &e->statement;
-	return s->kind == STATEMENT_LEDGER && s->begin && s->piece == 0 && rows_may_follow(session_of(e), len + 1);
 }
 
 /* -- which statement says what */
@@ -268,9 +268,9 @@ run_ledger(struct errand *e, struct buf *sql)
 	enum statement_kind kind = e->statement.kind;
 	bool reads = kind == STATEMENT_RING_READ || kind == STATEMENT_ROW_LOCK;
 	ledger_sql(driver_of(e), config->target->driver, config->name, e->place->generation, &e->statement, sql);
-	if (may_join_rows(e, sql->len)) {
+	if (kind == STATEMENT_BATCH) {
 		buf_addc(sql, ';');
-		rows_begin_behind(&e->rows, session_of(e), on_led, on_rows_sent, e);
+		rows_begin_behind(&e->rows, session_of(e), e->before + 1, e->statement.commit, on_batch, e);
 		return;
 	}
 	if (reads)
@@ -283,7 +283,8 @@ run_body(struct errand *e, bool begin_first)
 {
 	const struct errand_place *p = e->place;
 	struct buf *sql = text(e);
-	if (e->statement.kind == STATEMENT_LEDGER && !session_of(e)->prepared && ledger_prepare_sql(p->config->target->driver, sql)) {
+	bool led = e->statement.kind == STATEMENT_LEDGER || e->statement.kind == STATEMENT_BATCH;
+	if (led && !session_of(e)->prepared && ledger_prepare_sql(p->config->target->driver, sql)) {
 		buf_addc(sql, ';');
 		e->before++;
 	}
@@ -309,7 +310,7 @@ run_body(struct errand *e, bool begin_first)
 		break;
 	case STATEMENT_ROWS:
 		if (begin_first)
-			rows_begin_behind(&e->rows, session_of(e), NULL, on_rows_sent, e);
+			rows_begin_behind(&e->rows, session_of(e), 1, false, on_rows_sent, e);
 		else
 			rows_begin(&e->rows, session_of(e), e->statement.piece, on_rows_sent, e);
 		break;
@@ -347,14 +348,7 @@ errand_run(const struct errand_place *place, struct task *task, const struct sta
 		rows_go_on(&under_way->rows);
 		return;
 	}
-	struct errand *e = task->session->borrower;
-	if (e != NULL && e->wanted != NULL && s->kind == STATEMENT_ROWS) {
-		*e->wanted = true;
-		e->wanted = NULL;
-		e->statement = *s;
-		return;
-	}
-	e = errand_of(place, task);
+	struct errand *e = errand_of(place, task);
 	e->statement = *s;
 	bool joined = s->kind == STATEMENT_ROWS ? s->piece == 0 && rows_may_follow(task->session, strlen(BEGIN ";")) :
 	    driver_of(e)->joins(task->session->conn);
@@ -382,6 +376,8 @@ errand_prepare(const struct errand_place *place, struct encoder *encoder, struct
 	struct encode_input input = input_of(place, w, most > 2 * STATEMENT_MARGIN ? most - STATEMENT_MARGIN : most);
 	input.now_us = now_us;
 	ahead_use(place->ahead, encoder, &input, w, &s->batch);
+	task->together = task->ledger && task->piece == 0 && rows_may_follow(s, ledger_row_max(w) + STATEMENT_MARGIN);
+	task->commits = task->together && rows_may_commit(s);
 	return !(s->batch.unknown_fields && place->mapping->by_name);
 }
 

@@ -132,6 +132,13 @@ write_window(const struct db_ops *driver, bool pg, const char *queue, const char
 	buf_addf(out, pg ? ",%u,%llu)" : " AND slot = %u AND epoch = %llu", s->slot, (unsigned long long)s->epoch);
 }
 
+size_t
+ledger_row_max(const struct window *w)
+{
+	enum { WORDS = 512, REJECT = 2 * (sizeof(struct reject) + 16) }; /* quotes and backslashes in a reject are doubled */
+	return WORDS + w->count * 2 * sizeof *w->hashes + w->n_rejects * (size_t)REJECT;
+}
+
 void
 ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, const char *generation, const struct statement *s, struct buf *out)
 {
@@ -158,6 +165,8 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 		buf_adds(out, " ORDER BY slot");
 		return;
 	case STATEMENT_ROW_LOCK:
+		if (pg)
+			end_stalled_sessions(out);
 		select_rows(driver_kind, generation, NULL, out);
 		where_queue(driver, queue, out);
 		buf_addf(out, " AND slot = %u FOR UPDATE", s->slot);
@@ -169,6 +178,7 @@ ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, cons
 		buf_addf(out, " AND slot = %u AND first = %llu AND epoch = %llu", s->cut.slot, (unsigned long long)s->cut.first, (unsigned long long)s->epoch);
 		return;
 	case STATEMENT_LEDGER:
+	case STATEMENT_BATCH:
 		write_window(driver, pg, queue, generation, s, out);
 		return;
 	default:

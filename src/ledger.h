@@ -13,6 +13,7 @@ struct buf;
 struct db_ops;
 struct db_result;
 struct queue_config;
+struct window;
 
 /* The name, as the design fixes it; found by the connection's search path (PostgreSQL), in its database (MySQL). */
 #define LEDGER_TABLE "sluice_ledger"
@@ -28,6 +29,9 @@ void ledger_fill_sql(const struct db_ops *driver, const char *queue, uint32_t ro
 bool ledger_prepare_sql(int driver, struct buf *out) MUST_CHECK;
 /* Appends the text of a statement of kind RING_LOCK, EPOCH, RING_READ, RING_CUT, LEDGER (prepared) or ROW_LOCK. BEGIN is not part of it. */
 void ledger_sql(const struct db_ops *driver, int driver_kind, const char *queue, const char *generation, const struct statement *s, struct buf *out);
+
+/* Bytes of LEDGER's text at most, but for the queue's name. */
+size_t ledger_row_max(const struct window *window);
 
 /* Bytes of an answer to RING_READ or ROW_LOCK at most: Redis may have fallen back behind every window that the ring remembers. */
 size_t ledger_answer_max(const struct queue_config *queue);

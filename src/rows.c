@@ -1,7 +1,7 @@
 /* A batch on its way into the table.
  *
  *   whole:      statement, statement ...
- *   behind:     what the caller has to say first; the only statement
+ *   behind:     what the caller has to say first; the only statement; COMMIT, if it is a COPY and the caller wants it
  *   in pieces:  SAVEPOINT; rows 0..70, SAVEPOINT; rows 70..140 refused at 93, ROLLBACK TO; rows 70..93, SAVEPOINT; rows 94..164 ...
  *               where an error undoes its statement only: rows 0..70, rows 70..140 refused at 93, is the transaction there?, rows 70..93 ...
  *
@@ -131,10 +131,6 @@ static void
 on_piece(void *arg, const struct db_result *result)
 {
 	struct rows *r = arg;
-	rows_led_fn *led = r->led;
-	r->led = NULL;
-	if (led != NULL && !led(r->arg, result))
-		return;
 	if (result->error.class != DB_OK) {
 		piece_refused(r, result);
 		return;
@@ -146,17 +142,31 @@ on_piece(void *arg, const struct db_result *result)
 	send_next(r);
 }
 
-/* Sends the rows under way; `sql` is their statement. */
 static void
-send_rows(struct rows *r, const struct buf *sql)
+on_behind(void *arg, const struct db_result *result)
+{
+	struct rows *r = arg;
+	if (result->error.class != DB_OK) {
+		piece_refused(r, result);
+		return;
+	}
+	ASSERT(r->lead < result->n_done && r->lead < DB_STATEMENTS);
+	r->sent = r->to - r->from;
+	r->affected = result->changed[r->lead];
+	r->done(r->arg, result, -1);
+}
+
+/* Sends the rows under way; `sql` is their statement, and what goes out with it. */
+static void
+send_rows(struct rows *r, const struct buf *sql, unsigned guard, db_answer_fn *answer)
 {
 	const struct batch_statement *b = statement_of(r);
 	struct db_conn *conn = r->session->conn;
 	if (b->is_copy) {
 		size_t begin = b->offsets[r->from], end = r->to < b->n_rows ? b->offsets[r->to] : b->end;
-		driver_of(r)->copy(conn, sql->data, sql->len, b->copy.data + begin, end - begin, on_piece, r);
+		driver_of(r)->copy(conn, sql->data, sql->len, b->copy.data + begin, end - begin, guard, answer, r);
 	} else {
-		driver_of(r)->query(conn, sql->data, sql->len, on_piece, r);
+		driver_of(r)->query(conn, sql->data, sql->len, answer, r);
 	}
 }
 
@@ -173,7 +183,7 @@ send_piece(struct rows *r)
 	r->undo = false;
 	r->before = sql->len;
 	add_statement(r, sql);
-	send_rows(r, sql);
+	send_rows(r, sql, DB_NO_GUARD, on_piece);
 }
 
 static void
@@ -220,7 +230,7 @@ send_next(struct rows *r)
 	else if (r->piece > 0)
 		send_piece(r);
 	else
-		send_rows(r, &statement_of(r)->sql);
+		send_rows(r, &statement_of(r)->sql, DB_NO_GUARD, on_piece);
 }
 
 void
@@ -240,18 +250,26 @@ rows_may_follow(const struct session *session, size_t lead)
 	return driver->joins(session->conn) && len <= JOINED_MAX && lead + len <= driver->statement_max(session->conn);
 }
 
+bool
+rows_may_commit(const struct session *session)
+{
+	return session->batch.n == 1 && session->batch.statements[0].is_copy;
+}
+
 void
-rows_begin_behind(struct rows *r, struct session *session, rows_led_fn *led, rows_done_fn *done, void *arg)
+rows_begin_behind(struct rows *r, struct session *session, unsigned lead, bool commit, rows_done_fn *done, void *arg)
 {
 	struct buf *sql = &session->sql;
-	ASSERT(rows_may_follow(session, sql->len) && done != NULL);
-	*r = (struct rows){ .session = session, .led = led, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
+	ASSERT(rows_may_follow(session, sql->len) && (!commit || rows_may_commit(session)) && done != NULL);
+	*r = (struct rows){ .session = session, .lead = lead, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
 	bool left = find_next(r);
 	ASSERT(left);
 	r->to = piece_end(r);
 	r->before = sql->len;
 	add_statement(r, sql);
-	send_rows(r, sql);
+	if (commit)
+		buf_adds(sql, ";COMMIT");
+	send_rows(r, sql, commit ? lead - 1 : DB_NO_GUARD, on_behind);
 }
 
 void

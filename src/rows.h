@@ -17,13 +17,8 @@ struct session;
  * for each rows_begin() and rows_go_on(), never from within it. */
 typedef void rows_done_fn(void *arg, const struct db_result *result, long item);
 
-/* What was sent before the rows, in one message with them, has been answered, and maybe the rows as well: result->n_done and changed tell. False: nobody
- * wants to know of the rows any more, and `rows` may be gone. */
-typedef bool rows_led_fn(void *arg, const struct db_result *result);
-
 struct rows {
 	struct session *session; /* lent to us; its `batch` is what is stored, its `sql` is overwritten. Borrowed */
-	rows_led_fn *led;        /* the caller's; NULL: nothing was sent before, or it was answered */
 	rows_done_fn *done;      /* the caller's */
 	void *arg;               /* its argument */
 	uint32_t piece;          /* rows of a piece at most; 0: whole statements */
@@ -34,6 +29,7 @@ struct rows {
 	uint32_t hint;           /* its row that may be bad, to be sent alone; UINT32_MAX: none */
 	bool marked;             /* the savepoint is there */
 	bool undo;               /* the piece before failed, and must be seen to be undone before anything else */
+	unsigned lead;           /* statements that went out before the rows, in one message with them */
 	size_t before;           /* bytes of the text sent that stand before the statement */
 	uint64_t sent;           /* rows that the server has taken */
 	uint64_t affected;       /* rows that it changed by them */
@@ -44,9 +40,12 @@ void rows_begin(struct rows *rows, struct session *session, uint32_t piece, rows
 /* May the batch be stored by rows_begin_behind(), if `lead` bytes go out before it? It is one statement, of no more bytes than are copied in less time than
  * a message takes. */
 bool rows_may_follow(const struct session *session, size_t lead) MUST_CHECK;
-/* The same as rows_begin() for whole statements, behind what stands in the session's `sql`: statements, each with its `;`, which go out in one message with
- * the batch. `led` (may be NULL) is called before `done`. */
-void rows_begin_behind(struct rows *rows, struct session *session, rows_led_fn *led, rows_done_fn *done, void *arg);
+/* Can COMMIT go out with the batch, and be run only if the statement before the batch changed exactly one row, and all rows were taken? Where the server
+ * asks for the rows itself, once all before them is done. */
+bool rows_may_commit(const struct session *session) MUST_CHECK;
+/* The same as rows_begin() for whole statements, behind what stands in the session's `sql`: `lead` statements, each with its `;`, which go out in one
+ * message with the batch. `commit`: as rows_may_commit() says. `done` gets the answer to all of them: result->n_done and changed tell. */
+void rows_begin_behind(struct rows *rows, struct session *session, unsigned lead, bool commit, rows_done_fn *done, void *arg);
 /* In pieces only: leaves the row out that was refused last, and goes on behind it. */
 void rows_go_on(struct rows *rows);
 #endif

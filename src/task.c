@@ -5,7 +5,7 @@
 
 #include "window.h"
 
-#define MAX_STEPS 3
+#define MAX_STEPS 4
 #define EPOCH_MAX (UINT64_C(1) << 53) /* Redis's scripts count in doubles: beyond it two epochs are alike */
 
 /* The program of each task; CUT repeats its first statement for each cut. */
@@ -18,7 +18,7 @@ static const struct {
 	[TASK_RAISE] = { 3, { STATEMENT_RING_LOCK, STATEMENT_EPOCH, STATEMENT_COMMIT }, true },
 	[TASK_RECALL] = { 1, { STATEMENT_RING_READ }, false },
 	[TASK_CUT] = { 2, { STATEMENT_RING_CUT, STATEMENT_COMMIT }, true },
-	[TASK_STORE] = { 3, { STATEMENT_LEDGER, STATEMENT_ROWS, STATEMENT_COMMIT }, true },
+	[TASK_STORE] = { 4, { STATEMENT_BATCH, STATEMENT_LEDGER, STATEMENT_ROWS, STATEMENT_COMMIT }, true },
 	[TASK_RESOLVE] = { 2, { STATEMENT_ROW_LOCK, STATEMENT_ROLLBACK }, true },
 };
 
@@ -28,10 +28,15 @@ is_needless(const struct task *t, enum statement_kind kind)
 {
 	switch (kind) {
 	case STATEMENT_RING_MAKE:
-	case STATEMENT_LEDGER:
 		return !t->ledger;
+	case STATEMENT_BATCH:
+		return !t->together;
+	case STATEMENT_LEDGER:
+		return t->together || !t->ledger;
 	case STATEMENT_ROWS:
-		return window_rows(t->window) == 0;
+		return t->together || window_rows(t->window) == 0;
+	case STATEMENT_COMMIT:
+		return t->commits;
 	default:
 		return false;
 	}
@@ -57,7 +62,8 @@ ask(struct task *t, enum statement_kind kind, struct statement *s)
 	*s = (struct statement){ .kind = kind, .epoch = t->epoch, .settled = t->settled, .slot = t->slot, .window = t->window, .piece = t->piece };
 	if (kind == STATEMENT_RING_CUT)
 		s->cut = t->cuts[t->step];
-	if (kind == STATEMENT_LEDGER)
+	s->commit = kind == STATEMENT_BATCH && t->commits;
+	if (kind == STATEMENT_LEDGER || kind == STATEMENT_BATCH)
 		t->listed = t->window->n_rejects;
 	s->begin = programs[t->kind].transaction && !t->in_transaction;
 	t->in_transaction = programs[t->kind].transaction && kind != STATEMENT_COMMIT && kind != STATEMENT_ROLLBACK;
@@ -118,11 +124,19 @@ end(struct task *t, enum task_outcome outcome)
 	t->outcome = outcome;
 }
 
+/* Which statement is the answer's error about? */
+static enum statement_kind
+part_of(const struct task *t, const struct answer *a)
+{
+	return t->asked == STATEMENT_BATCH ? a->part : t->asked;
+}
+
 /* May a COMMIT with this answer still have happened? Only where the server says that it undid it do we know. */
 static bool
 is_commit_in_doubt(const struct task *t, const struct answer *a)
 {
-	if (t->asked != STATEMENT_COMMIT || a->rolled_back)
+	bool unheard = a->error.lost && t->asked == STATEMENT_BATCH && t->commits;
+	if (!unheard && (part_of(t, a) != STATEMENT_COMMIT || a->rolled_back))
 		return false;
 	return a->error.lost || (a->error.class != DB_DATA && a->error.class != DB_RETRY);
 }
@@ -130,10 +144,10 @@ is_commit_in_doubt(const struct task *t, const struct answer *a)
 static void
 fail(struct task *t, const struct answer *a)
 {
-	t->failed = t->asked;
+	t->failed = part_of(t, a);
 	t->error = a->error;
 	t->item = a->item;
-	if (a->error.lost)
+	if (a->error.lost || t->failed == STATEMENT_COMMIT)
 		t->in_transaction = false; /* the server rolls it back */
 	bool doubt = is_commit_in_doubt(t, a);
 	t->error.lost |= doubt || t->asked == STATEMENT_ROLLBACK; /* its transaction may be open still: it must end with the connection */
@@ -144,9 +158,19 @@ fail(struct task *t, const struct answer *a)
 static void
 refuse(struct task *t, const char *why)
 {
-	struct answer a = { .error = { .class = DB_SETUP, .row = -1, .offset = -1 }, .item = -1 };
+	struct answer a = { .error = { .class = DB_SETUP, .row = -1, .offset = -1 }, .part = STATEMENT_LEDGER, .item = -1 };
 	snprintf(a.error.message, sizeof a.error.message, "%s: has somebody changed it?", why);
 	fail(t, &a);
+}
+
+/* Takes how many rows of the ledger a statement under our epoch has changed: one, or it is another daemon's. */
+static void
+take_affected(struct task *t, uint64_t affected)
+{
+	if (affected > 1)
+		refuse(t, "sluice_ledger has lost its primary key: a slot of this queue stands there more than once");
+	else if (affected == 0)
+		end(t, TASK_FENCED);
 }
 
 /* Is the row in the ledger the one that this task's transaction wrote? A takeover since has raised its epoch; a lower one is an earlier owner's, who
@@ -189,12 +213,14 @@ task_answer(struct task *t, const struct answer *a)
 		else
 			t->epoch = (a->epoch > t->epoch ? a->epoch : t->epoch) + 1;
 		break;
+	case STATEMENT_BATCH:
+		t->duplicates = a->duplicates;
+		t->in_transaction = !t->commits || a->affected != 1;
+		take_affected(t, a->affected);
+		break;
 	case STATEMENT_LEDGER:
 	case STATEMENT_RING_CUT:
-		if (a->affected > 1)
-			refuse(t, "sluice_ledger has lost its primary key: a slot of this queue stands there more than once");
-		else if (a->affected == 0)
-			end(t, TASK_FENCED);
+		take_affected(t, a->affected);
 		break;
 	case STATEMENT_CATALOGUE:
 		t->altered = a->altered;

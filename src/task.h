@@ -5,7 +5,8 @@
  *   RAISE    lock the ring (waits for every open transaction of a former owner), write the next epoch, commit
  *   RECALL   read the ring
  *   CUT      take dead history out of the ring, fenced by the epoch, commit
- *   STORE    the ledger row under our epoch, the rows, the row once more if rows were refused, commit: exactly once rests on these being one transaction
+ *   STORE    the ledger row under our epoch, the rows, the row once more if rows were refused, commit: exactly once rests on these being one transaction.
+ *            Where the connection can, the row and the rows go out in one message, and COMMIT with them
  *   RESOLVE  a COMMIT was not answered: read the ledger row with a lock, which waits for the old transaction's end
  */
 #ifndef SLUICE_TASK_H
@@ -48,6 +49,7 @@ enum statement_kind {
 	STATEMENT_EPOCH,      /* set `epoch` on all rows of the queue */
 	STATEMENT_RING_READ,  /* all rows; hashes and dead of those that end behind `settled`, or are of another generation: not */
 	STATEMENT_RING_CUT,   /* apply `cut` where the row has `epoch` */
+	STATEMENT_BATCH,      /* LEDGER and ROWS in one message; `commit`: and COMMIT, if LEDGER changed one row and ROWS were taken */
 	STATEMENT_LEDGER,     /* write `window` into `slot` where the row has `epoch` */
 	STATEMENT_ROWS,       /* store the window's rows, but for its rejects */
 	STATEMENT_ROW_LOCK,   /* lock and read the row in `slot` */
@@ -64,14 +66,16 @@ struct statement {
 	const struct window *window;
 	uint32_t piece;           /* ROWS: rows that a refusal may undo; 0: it undoes the whole transaction */
 	bool again;               /* ROWS: go on, the item that was refused is a reject now */
+	bool commit;              /* BATCH: with COMMIT */
 	struct ledger_cut cut;
 };
 
 /* What came back. */
 struct answer {
 	struct db_error error;         /* class DB_OK: none */
+	enum statement_kind part;      /* BATCH: LEDGER, ROWS or COMMIT, whichever the error is about; after a loss not known */
 	long item;                     /* DB_DATA: index in the window of the item that the server named; -1: not named */
-	uint64_t affected;             /* LEDGER, CUT: rows changed */
+	uint64_t affected;             /* LEDGER, BATCH, CUT: rows of the ledger that were changed */
 	uint64_t taken;                /* ROWS: rows that SQL has taken since the last answer, also where it refused one then */
 	uint64_t duplicates;           /* ROWS: rows that were there already (mode ignore) */
 	bool altered;                  /* CATALOGUE: the table is not what it was when it was last looked at */
@@ -103,6 +107,8 @@ struct task {
 	uint64_t settled;        /* RECALL */
 	uint32_t slot;           /* STORE, RESOLVE */
 	uint32_t piece;          /* STORE: as in the statement */
+	bool together;           /* STORE: ask for a BATCH instead of LEDGER and ROWS; only where `piece` is 0 */
+	bool commits;            /* STORE: with COMMIT in it; only with `together` */
 	struct ledger_cut *cuts; /* CUT: n_cuts of them; owned */
 	size_t n_cuts;
 	/* from here on task.c's own */
@@ -113,7 +119,7 @@ struct task {
 	uint32_t listed;            /* rejects that stand in the ledger row as it was written last */
 	bool abandoned;             /* the session's end decides nothing: it failed already, only ROLLBACK is left */
 	enum task_outcome outcome;
-	enum statement_kind failed; /* TASK_FAILED, TASK_DOUBT: the statement whose answer it was */
+	enum statement_kind failed; /* TASK_FAILED, TASK_DOUBT: the statement whose answer it was, or the part of the BATCH */
 	struct db_error error;      /* TASK_FAILED, TASK_DOUBT: why */
 	long item;                  /* as in the answer */
 	uint64_t duplicates;        /* as in the answer */

@@ -101,7 +101,8 @@ static void
 on_answered(void *arg, struct task *task, const struct answer *answer)
 {
 	struct worker *w = arg;
-	if (task->kind == TASK_STORE && task->asked == STATEMENT_COMMIT && answer->error.class == DB_OK && !answer->rolled_back) {
+	bool commit = task->asked == STATEMENT_COMMIT || (task->asked == STATEMENT_BATCH && task->commits && answer->affected == 1);
+	if (task->kind == TASK_STORE && commit && answer->error.class == DB_OK && !answer->rolled_back) {
 		meter_commit(&w->meter, (double)(clock_ms() - task->session->since_ms) / 1000, window_rows(task->window));
 	}
 	queue_answered(w->queue, clock_ms(), task, answer);

@@ -29,8 +29,9 @@
 
 /* One transaction, ready to be sent. */
 struct ready {
-	struct buf first;   /* the first message: BEGIN, its ledger row and, where they are one statement, its rows */
+	struct buf first;   /* the first message: BEGIN, its ledger row and, where they are one statement, its rows; behind a COPY its COMMIT */
 	bool joined;        /* they are */
+	bool commits;       /* and it does */
 	struct batch batch; /* its rows */
 };
 
@@ -111,6 +112,9 @@ make_ready(struct load *l, struct encoder *encoder, const struct item *items, ui
 	ready->joined = ready->batch.n == 1;
 	if (ready->joined)
 		buf_addf(&ready->first, ";%s", buf_cstr(&ready->batch.statements[0].sql));
+	ready->commits = ready->joined && ready->batch.statements[0].is_copy;
+	if (ready->commits)
+		buf_adds(&ready->first, ";COMMIT");
 	buf_cstr(&ready->first);
 	window_free(&window);
 	l->n++;
@@ -154,14 +158,15 @@ static void
 store(struct sql *sql, const struct ready *ready)
 {
 	const struct batch_statement *statements = ready->batch.statements;
-	unsigned long changed[3]; /* by BEGIN, the ledger row and the rows */
+	unsigned long changed[4]; /* by BEGIN, the ledger row, the rows and COMMIT */
 
-	sql_do_all(sql, ready->first.data, ready->first.len, ready->joined ? copy_of(statements) : NULL, changed, ready->joined ? 3 : 2);
+	sql_do_all(sql, ready->first.data, ready->first.len, ready->joined ? copy_of(statements) : NULL, changed, 2U + ready->joined + ready->commits);
 	if (changed[1] != 1)
 		sql_die(LEDGER_TABLE, "no such row");
 	for (size_t i = ready->joined ? 1 : 0; i < ready->batch.n; i++)
 		sql_do_all(sql, statements[i].sql.data, statements[i].sql.len, copy_of(&statements[i]), changed, 1);
-	sql_do(sql, "COMMIT", 6);
+	if (!ready->commits)
+		sql_do(sql, "COMMIT", 6);
 }
 
 static void *

@@ -3,9 +3,9 @@
  *   db_probe [--key value]... [command argument...]...
  *
  * Options are `--key value` for the keys of a [database] section (choices by number), `--password`, `--idle_transaction`. Commands run one after the
- * other, each begun inside the callback of the one before: `query SQL`, `queryfile FILE`, `copy SQL FILE`, `table NAME`, `expect BYTES` (of the next answer), `pause` (until a byte comes
- * on stdin; events are served meanwhile), `closing SQL` (closes inside the callback), `abandon SQL` (closes as soon as the statement was started),
- * `once SQL` (db_run_once(), alone). Each answer and event is one line of JSON on stdout. */
+ * other, each begun inside the callback of the one before: `query SQL`, `queryfile FILE`, `copy SQL FILE`, `guarded GUARD SQL FILE` (a
+ * COPY with a guard), `table NAME`, `expect BYTES` (of the next answer), `pause` (until a byte comes on stdin; events are served meanwhile), `closing SQL`
+ * (closes inside the callback), `abandon SQL` (closes as soon as the statement was started), `once SQL` (db_run_once(), alone). Each answer and event is one line of JSON on stdout. */
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
@@ -280,11 +280,11 @@ run(struct probe *probe, db_answer_fn *answer)
 }
 
 static void
-copy(struct probe *probe)
+copy(struct probe *probe, unsigned guard)
 {
 	read_file(word(probe), &probe->data);
 	probe->in_start = true;
-	probe->ops->copy(probe->conn, probe->sql.data, probe->sql.len, probe->data.data, probe->data.len, on_answer, probe);
+	probe->ops->copy(probe->conn, probe->sql.data, probe->sql.len, probe->data.data, probe->data.len, guard, on_answer, probe);
 	probe->in_start = false;
 }
 
@@ -307,10 +307,14 @@ next_command(struct probe *probe)
 	} else if (strcmp(name, "table") == 0) {
 		table_query(probe->config.driver, word(probe), &probe->sql);
 		run(probe, on_table);
+	} else if (strcmp(name, "guarded") == 0) {
+		unsigned guard = (unsigned)strtoul(word(probe), NULL, 10);
+		buf_adds(&probe->sql, word(probe));
+		copy(probe, guard);
 	} else {
 		buf_adds(&probe->sql, word(probe));
 		if (strcmp(name, "copy") == 0)
-			copy(probe);
+			copy(probe, DB_NO_GUARD);
 		else if (strcmp(name, "closing") == 0)
 			run(probe, on_answer_close);
 		else if (strcmp(name, "abandon") == 0) {

@@ -353,7 +353,7 @@ def test_several_statements(probe, server):
     lines = probe(server, "query", "BEGIN; INSERT INTO small VALUES (1, 1, NULL), (2, 1, NULL); UPDATE small SET total = 2; COMMIT; SELECT id FROM small",
                   "query", "SELECT 7; SELECT 8; UPDATE small SET total = 3 WHERE id = 1", "query", "SELECT 9")
     assert [line["done"] for line in lines[1:]] == [5, 3, 1]
-    assert [line["changed"] for line in lines[1:]] == [[0, 2, 2], [0, 0, 1], [0]]
+    assert [line["changed"] for line in lines[1:]] == [[0, 2, 2, 0], [0, 0, 1], [0]]
     assert [line["affected"] for line in lines[1:]] == [0, 1, 0]
     assert [line["rows"] for line in lines[1:]] == [[["1"], ["2"]], [], [["9"]]]
 
@@ -550,6 +550,19 @@ def test_copy(probe, small_pg, directory):
     assert len(rows) > 5 << 20
     assert lines[1]["class"] == "ok" and lines[1]["affected"] == 300000
     assert lines[2]["rows"] == [["300000", "45000000000.00"]]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_copy_that_is_guarded(probe, small_pg, directory, there):
+    """What stands behind the COPY is run only if the guard has changed a row."""
+    if there:
+        small_pg.execute("INSERT INTO small VALUES (1, 1, NULL)")
+    text = f"BEGIN; UPDATE small SET total = 2 WHERE id = 1; {COPY}; COMMIT; UPDATE small SET total = total + 1"
+    lines = probe(small_pg, "guarded", "1", text, file_with(directory, "2\t1\t\\N\n"), "query", "ROLLBACK", "query", "SELECT id, total FROM small ORDER BY id")
+    answer = answer_of(lines, 0)
+    assert (answer["done"], answer["changed"]) == ((5, [0, 1, 1, 0]) if there else (2, [0, 0]))
+    assert (answer["class"], answer.get("code")) == (("ok", None) if there else ("retry", "57014"))
+    assert lines[-1]["rows"] == ([["1", "3.00"], ["2", "2.00"]] if there else [])
 
 
 def test_copy_of_nothing(probe, small_pg, directory):

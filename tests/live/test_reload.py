@@ -12,7 +12,7 @@ import time
 import pytest
 
 from daemon import ini_text, queue_config
-from faults.load import environment, locked_table, only, state_of
+from faults.load import commit_of, environment, locked_table, only, state_of
 from faults.proxy import Cut, Proxy
 from orders import TABLES, audit, dead_letters, make_table, order, push
 from servers import Sampler, free_port, wait_until
@@ -478,7 +478,7 @@ def test_another_host_while_a_commit_is_in_doubt(db, redis_server, redis_client,
     daemon = sluice(queue_config(redis_server, db, queue={"batch_rows": 50}, sluice={"drain_timeout": 1}, pool_size=3, host=host, query_timeout=1))
     pushed = push(redis_client, "orders", range(10))
     wait_drained(redis_client)
-    commit = proxy.on(b"COMMIT", vanish_with_answer)
+    commit = proxy.on(commit_of(db), vanish_with_answer)
     pushed += push(redis_client, "orders", range(10, 500))
     wait_until(lambda: commit.hits == 1, SETTLE_SECONDS, "a COMMIT in doubt")
     config = without(daemon, "database shop")

@@ -47,14 +47,20 @@ PATCH
 mutant 0 "settle before commit" queue_flow.c \
 	'if (w->state != WINDOW_COMMITTED ||' 'if (w->state == WINDOW_READ ||'
 mutant 0 "no check of the epoch" task.c \
-	'if (a->affected == 0)' 'if (0)'
+	'if (affected == 0)' 'if (0)'
 mutant 0 "no look into the ledger after a lost COMMIT" task.c \
 	'end(t, doubt ? TASK_DOUBT : TASK_FAILED);' 'end(t, TASK_FAILED);'
 mutant 0 "a lost COMMIT counts as done" task.c \
 	'end(t, doubt ? TASK_DOUBT : TASK_FAILED);' 'end(t, doubt ? TASK_DONE : TASK_FAILED);'
 mutant 0 "ledger row outside of the transaction" task.c \
-	'[TASK_STORE] = { 3, { STATEMENT_LEDGER, STATEMENT_ROWS, STATEMENT_COMMIT }, true }' \
-	'[TASK_STORE] = { 3, { STATEMENT_ROWS, STATEMENT_COMMIT, STATEMENT_LEDGER }, true }'
+	'[TASK_STORE] = { 4, { STATEMENT_BATCH, STATEMENT_LEDGER, STATEMENT_ROWS, STATEMENT_COMMIT }, true }' \
+	'[TASK_STORE] = { 4, { STATEMENT_BATCH, STATEMENT_ROWS, STATEMENT_COMMIT, STATEMENT_LEDGER }, true }'
+mutant 0 "a COMMIT that was lost with its rows counts as failed" task.c \
+	'bool unheard = a->error.lost && t->asked == STATEMENT_BATCH && t->commits;' 'bool unheard = false;'
+mutant 0 "COMMIT is said once more behind rows that took it along" task.c \
+	'return t->commits;' 'return false;'
+mutant 0 "a transaction stays open whose COMMIT was not run for the sake of its epoch" task.c \
+	't->in_transaction = !t->commits || a->affected != 1;' 't->in_transaction = !t->commits;'
 mutant 3 "no guard" queue_flow.c \
 	'for (unsigned i = 0; s->remove > 0 && i < 4; i++)' 'for (unsigned i = 0; i < 0; i++)'
 mutant "3 --seed 45000" "an unsettled ledger row is overwritten" queue_ring.c \

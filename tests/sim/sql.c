@@ -13,6 +13,16 @@ db_class_name(enum db_class class)
 	return names[class];
 }
 
+/* Ends the transaction. */
+static void
+end(struct session *s)
+{
+	s->open = s->aborted = s->ledger_written = s->refused = s->copying = false;
+	s->n_stored = 0;
+	memset(s->locked, 0, sizeof s->locked);
+	memset(s->touched, 0, sizeof s->touched);
+}
+
 struct session *
 sql_connect(struct world *w, struct daemon *d)
 {
@@ -20,10 +30,7 @@ sql_connect(struct world *w, struct daemon *d)
 		if (s->used)
 			continue;
 		memset(s, 0, offsetof(struct session, request));
-		s->open = s->aborted = s->ledger_written = s->refused = false;
-		s->n_stored = 0;
-		memset(s->locked, 0, sizeof s->locked);
-		memset(s->touched, 0, sizeof s->touched);
+		end(s);
 		s->used = true;
 		s->owner = d;
 		return s;
@@ -32,15 +39,6 @@ sql_connect(struct world *w, struct daemon *d)
 }
 
 /* -- transactions */
-
-static void
-end(struct session *s)
-{
-	s->open = s->aborted = s->ledger_written = s->refused = false;
-	s->n_stored = 0;
-	memset(s->locked, 0, sizeof s->locked);
-	memset(s->touched, 0, sizeof s->touched);
-}
 
 void
 sql_rollback(struct session *s)
@@ -96,6 +94,7 @@ needs(const struct session *s, uint32_t slot)
 		return true;
 	case STATEMENT_RING_CUT:
 		return slot == s->request.s.cut.slot;
+	case STATEMENT_BATCH:
 	case STATEMENT_LEDGER:
 	case STATEMENT_ROW_LOCK:
 		return slot == s->request.s.slot;
@@ -142,7 +141,7 @@ row_to_change(struct session *s, uint32_t slot)
 static void
 set_error(struct session *s, enum db_class class, const char *message)
 {
-	s->answer = (struct answer){ .error = { .class = class, .row = -1, .offset = -1 }, .item = -1 };
+	s->answer = (struct answer){ .error = { .class = class, .row = -1, .offset = -1 }, .part = s->answer.part, .item = -1 };
 	snprintf(s->answer.error.message, sizeof s->answer.error.message, "%s", message);
 	snprintf(s->answer.error.code, sizeof s->answer.error.code, "%u", (unsigned)class);
 }
@@ -303,11 +302,44 @@ run_commit(struct world *w, struct session *s)
 	}
 }
 
+/* The rows, and COMMIT where it goes out with them. */
+static void
+run_batch_rows(struct world *w, struct session *s)
+{
+	s->answer.part = STATEMENT_ROWS;
+	run_rows(w, s);
+	if (s->answer.error.class != DB_OK || !s->request.s.commit)
+		return;
+	run_commit(w, s);
+	if (s->answer.error.class != DB_OK)
+		s->answer.part = STATEMENT_COMMIT;
+}
+
+/* Where COMMIT goes out with the rows, the server asks for them once the ledger row is written: a message later. */
+static void
+run_batch(struct world *w, struct session *s)
+{
+	if (!s->copying)
+		run_ledger(s);
+	s->answer.affected = s->ledger_written;
+	if (!s->ledger_written && s->request.s.commit) {
+		end(s);
+		s->open = s->aborted = true; /* the COPY was made to fail */
+	} else if (s->request.s.commit && !s->copying) {
+		s->copying = true;
+		s->ran = false;
+	} else {
+		run_batch_rows(w, s);
+	}
+}
+
 /* What must hold of a statement whatever the queue thinks. */
 static void
 check_order(struct world *w, struct session *s)
 {
 	enum statement_kind kind = s->request.s.kind;
+	if (s->copying)
+		return;
 	if (s->request.s.begin && s->open)
 		fail(w, "BEGIN in an open transaction: MySQL commits it");
 	if (s->request.s.begin) {
@@ -317,7 +349,7 @@ check_order(struct world *w, struct session *s)
 	s->open |= s->request.s.begin;
 	if (s->open && s->ledger != s->request.ledger)
 		fail(w, "statement %d of %s in a transaction of %s", (int)kind, s->request.lane->name, s->lane->name);
-	bool needs_transaction = kind == STATEMENT_LEDGER || kind == STATEMENT_ROWS || kind == STATEMENT_RING_LOCK || kind == STATEMENT_EPOCH ||
+	bool needs_transaction = kind == STATEMENT_BATCH || kind == STATEMENT_LEDGER || kind == STATEMENT_ROWS || kind == STATEMENT_RING_LOCK || kind == STATEMENT_EPOCH ||
 	    kind == STATEMENT_RING_CUT || kind == STATEMENT_ROW_LOCK || kind == STATEMENT_COMMIT;
 	if (needs_transaction && !s->open && !s->aborted)
 		fail(w, "statement %d outside of a transaction", (int)kind);
@@ -337,6 +369,7 @@ run_sound(struct world *w, struct session *s)
 	case STATEMENT_EPOCH: run_epoch(s); break;
 	case STATEMENT_RING_READ: run_ring_read(s); break;
 	case STATEMENT_RING_CUT: run_cut(w, s); break;
+	case STATEMENT_BATCH: run_batch(w, s); break;
 	case STATEMENT_LEDGER: run_ledger(s); break;
 	case STATEMENT_ROWS: run_rows(w, s); break;
 	case STATEMENT_ROW_LOCK: run_row_lock(s); break;
@@ -353,7 +386,7 @@ sql_run(struct world *w, struct session *s)
 	ASSERT(s->asked && !s->ran);
 	s->ran = true;
 	s->ready_at = w->now + delay(w);
-	s->answer = (struct answer){ .item = -1 };
+	s->answer = (struct answer){ .item = -1, .part = s->copying ? STATEMENT_ROWS : STATEMENT_LEDGER };
 	if (s->broken) {
 		sql_rollback(s);
 		set_error(s, DB_RECONNECT, "terminated");
@@ -385,9 +418,12 @@ void
 sql_end_orphan(struct world *w, struct session *s)
 {
 	ASSERT(s->owner == NULL);
-	bool commit = s->asked && !s->ran && !s->broken && s->request.s.kind == STATEMENT_COMMIT && s->open && !s->aborted;
+	bool sent = s->request.s.kind == STATEMENT_COMMIT || s->copying;
+	bool commit = s->asked && !s->ran && !s->broken && sent && s->open && !s->aborted;
 	w->totals->doubts += commit;
-	if (commit && !is_deferred_poison(s) && chance(w, 2) == 0) {
+	if (commit && s->copying)
+		run_rows(w, s);
+	if (commit && !s->aborted && !is_deferred_poison(s) && chance(w, 2) == 0) {
 		w->totals->doubts_applied++;
 		trace(w, "sql %d: an orphan's COMMIT is applied", (int)(s - w->pool));
 		apply(w, s);

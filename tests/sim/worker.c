@@ -159,7 +159,7 @@ make_request(struct worker *k, struct sql_request *r, const struct statement *st
 		}
 		r->untracked = window->untracked;
 	}
-	if (statement->kind == STATEMENT_LEDGER)
+	if (statement->kind == STATEMENT_LEDGER || statement->kind == STATEMENT_BATCH)
 		make_row(k->lane->world, r);
 }
 
@@ -214,11 +214,14 @@ static bool
 port_prepare(void *world, struct task *task)
 {
 	struct worker *k = world;
+	struct world *w = k->lane->world;
 	for (uint32_t i = 0; i < task->window->count; i++) {
 		if (k->lane->orders[order_of(k->lane, &task->window->items[i])].poison == POISON_MESSAGE)
 			window_reject(task->window, &(struct reject){ .index = i, .class = "message", .message = "bad" });
 	}
-	return chance(k->lane->world, 5) > 0; /* a field without a column, now and then */
+	task->together = task->ledger && task->piece == 0 && window_rows(task->window) > 0 && chance(w, 3) > 0;
+	task->commits = task->together && w->aborts && chance(w, 3) > 0; /* PostgreSQL, mode insert */
+	return chance(w, 5) > 0; /* a field without a column, now and then */
 }
 
 static void

@@ -43,13 +43,14 @@ struct world {
 	struct asked {
 		struct task *task;
 		enum statement_kind kind;
-		bool again;
+		bool again, commit;
 	} asked[ASKED_MAX];      /* n_asked statements that wait for their answer */
 	size_t n_asked;
 	char waits_for[3];       /* questions to Redis in their order: peek, settle */
 	unsigned useless, kept;  /* sessions given back */
 	bool misfit;             /* what prepare() finds */
 	bool all_bad;            /* and that no item is JSON */
+	bool together, commits;  /* what it decides */
 	char told[16384];        /* all lines */
 };
 
@@ -132,7 +133,7 @@ on_ask(void *world, struct task *task, const struct statement *statement)
 {
 	struct world *w = world;
 	assert_true(w->n_asked < ASKED_MAX);
-	w->asked[w->n_asked++] = (struct asked){ task, statement->kind, statement->again };
+	w->asked[w->n_asked++] = (struct asked){ task, statement->kind, statement->again, statement->commit };
 }
 
 static void
@@ -158,6 +159,8 @@ on_prepare(void *world, struct task *task)
 	const struct world *w = world;
 	for (uint32_t i = 0; w->all_bad && i < task->window->count; i++)
 		window_reject(task->window, &(struct reject){ .index = i, .class = "message", .message = "no JSON" });
+	task->together = w->together;
+	task->commits = w->commits;
 	return !w->misfit;
 }
 

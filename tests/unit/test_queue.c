@@ -1172,6 +1172,105 @@ only_the_very_window_ends_a_doubt(void **state)
 	assert_int_equal(look(w).counters->committed, 2);
 }
 
+/* Answers the BATCH under way with an error about a part of it. */
+static void
+batch_fails(struct world *w, enum statement_kind part, enum db_class class, long item)
+{
+	answer_at(w, 0, STATEMENT_BATCH, &(struct answer){ .part = part, .item = item, .error = { .class = class, .message = "no" } });
+}
+
+static void
+a_batch_may_be_one_statement(void **state)
+{
+	struct world *w = *state;
+	w->together = true;
+	drain(w, "abcdefgh");
+	show(w);
+	assert_true(give(w));
+	assert_false(w->asked[0].commit);
+	ok(w, STATEMENT_BATCH);
+	ok(w, STATEMENT_COMMIT);
+	w->commits = true;
+	assert_true(give(w));
+	assert_true(w->asked[0].commit);
+	ok(w, STATEMENT_BATCH);
+	assert_int_equal(w->n_asked, 0);
+	settle(w);
+	settle(w);
+	assert_int_equal(look(w).counters->committed, 8);
+}
+
+static void
+a_batch_that_was_lost_is_in_doubt_if_it_had_its_commit(void **state)
+{
+	struct world *w = *state;
+	w->together = true;
+	drain(w, "ab");
+	show(w);
+	assert_true(give(w));
+	gets_lost(w, STATEMENT_BATCH);
+	assert_int_equal(look(w).wanted, 0); /* the backoff */
+	pass(w, 100);
+	w->commits = true;
+	assert_true(give(w));
+	gets_lost(w, STATEMENT_BATCH);
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_ROW_LOCK, &(struct answer){ .n_rows = 0 });
+	ok(w, STATEMENT_ROLLBACK);
+	assert_true(give(w));
+	batch_fails(w, STATEMENT_COMMIT, DB_UNKNOWN, -1); /* it had come to the COMMIT */
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_ROW_LOCK, &(struct answer){ .n_rows = 0 });
+	ok(w, STATEMENT_ROLLBACK);
+	assert_int_equal(w->useless, 3);
+	assert_true(give(w));
+	ok(w, STATEMENT_BATCH);
+	settle(w);
+	assert_int_equal(look(w).counters->committed, 2);
+}
+
+static void
+a_batch_fails_in_each_of_its_parts(void **state)
+{
+	struct world *w = *state;
+	w->together = w->commits = true;
+	drain(w, "abcd");
+	show(w);
+	assert_true(give(w));
+	batch_fails(w, STATEMENT_LEDGER, DB_RETRY, -1);
+	ok(w, STATEMENT_ROLLBACK);
+	pass(w, 150);
+	assert_true(give(w));
+	ok(w, STATEMENT_CATALOGUE); /* the row was locked */
+	ok(w, STATEMENT_RING_MAKE);
+	assert_true(give(w));
+	batch_fails(w, STATEMENT_COMMIT, DB_DATA, -1);
+	assert_int_equal(w->n_asked, 0); /* nothing to roll back */
+	assert_int_equal(look(w).counters->split, 1);
+	assert_true(give(w));
+	batch_fails(w, STATEMENT_ROWS, DB_DATA, 1);
+	ok(w, STATEMENT_ROLLBACK);
+	assert_true(give(w));
+	ok(w, STATEMENT_BATCH);
+	assert_true(give(w));
+	ok(w, STATEMENT_BATCH);
+	assert_int_equal(look(w).counters->committed, 3);
+}
+
+static void
+a_batch_under_an_old_epoch_is_rolled_back(void **state)
+{
+	struct world *w = *state;
+	w->together = w->commits = true;
+	drain(w, "ab");
+	show(w);
+	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_BATCH, &(struct answer){ .item = -1, .affected = 0 });
+	ok(w, STATEMENT_ROLLBACK);
+	assert_int_equal(look(w).counters->fenced, 1);
+	assert_int_equal(look(w).counters->committed, 0);
+}
+
 static void
 freeing_nothing_is_harmless(void **state)
 {
@@ -1240,6 +1339,10 @@ main(void)
 		STORY(a_lost_connection_may_hold_the_ledgers_row),
 		STORY(errors_of_the_ledger_are_no_rows_fault),
 		STORY(only_the_very_window_ends_a_doubt),
+		STORY(a_batch_may_be_one_statement),
+		STORY(a_batch_that_was_lost_is_in_doubt_if_it_had_its_commit),
+		STORY(a_batch_fails_in_each_of_its_parts),
+		STORY(a_batch_under_an_old_epoch_is_rolled_back),
 		cmocka_unit_test(freeing_nothing_is_harmless),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

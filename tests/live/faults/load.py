@@ -77,6 +77,14 @@ def only(db, postgresql, mysql):
     return postgresql if db.driver == "postgresql" else mysql
 
 
+COPY_END = b"c\x00\x00\x00\x04"  # a whole message of PostgreSQL's protocol
+
+
+def commit_of(db):
+    """What stands in the piece with which a batch is committed: COPY's end, behind which the server goes on to COMMIT by itself, or the word."""
+    return only(db, COPY_END, b"COMMIT")
+
+
 def compile_preload(source, target):
     """Makes a library for LD_PRELOAD; False where there is no compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc")

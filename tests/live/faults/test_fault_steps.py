@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from load import busy_config, wait_drained
+from load import busy_config, commit_of, wait_drained
 from orders import audit, make_table, push
 from proxy import lose_answer
 from servers import wait_until
@@ -131,7 +131,7 @@ def in_doubt(drill, step, n):
     drill.forgive()
     drill.start(drill.proxied, step, n)
     drill.wait_for(lambda: drill.client.llen("orders") < BACKLOG)
-    drill.fault = drill.proxy.on(b"COMMIT", lose_answer, times=2)
+    drill.fault = drill.proxy.on(commit_of(drill.db), lose_answer, times=2)
 
 
 def fallen_back(drill, step, n):
