@@ -129,7 +129,7 @@ void
 queue_renew(struct queue *q, uint64_t now, const struct queue_limits *limits)
 {
 	ASSERT(q->state == QUEUE_STOPPED && q->running == 0 && list_empty(&q->windows));
-	free(q->ring);
+	ring_free(&q->ring);
 	*q = (struct queue){ .ports = q->ports, .world = q->world, .instance = q->instance, .now = now, .view = q->view, .paused = q->paused,
 		.counters = q->counters };
 	begin(q, limits);
@@ -168,7 +168,7 @@ queue_free(struct queue **queue)
 		return;
 	ASSERT(q->running == 0);
 	forget(q);
-	free(q->ring);
+	ring_free(&q->ring);
 	free(q->instance);
 	free(q);
 }
@@ -645,10 +645,10 @@ queue_check(const struct queue *q)
 		counted += w->counted;
 		storing += w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT;
 		if (q->limits.ledger && !w->untracked && (w->state == WINDOW_COMMITTING || w->state == WINDOW_DOUBT))
-			ASSERT(w->slot < q->n_ring && q->ring[w->slot].busy);
+			ASSERT(w->slot < q->ring.n && q->ring.rows[w->slot].busy);
 	}
-	for (size_t i = 0; i < q->n_ring; i++)
-		busy += q->ring[i].busy;
+	for (size_t i = 0; i < q->ring.n; i++)
+		busy += q->ring.rows[i].busy;
 	ring_check(q);
 	ASSERT(difference(&q->counters, counted) == 0);
 	ASSERT(!q->limits.ledger || busy + untracked >= storing);

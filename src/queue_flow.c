@@ -352,7 +352,7 @@ cut_plan(struct queue *q, uint64_t at)
 		const struct plan_row *row = &q->plan.rows[from + i];
 		uint32_t keep = i == 0 && at > row->first ? (uint32_t)(at - row->first) : 0;
 		q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep };
-		ring_set(q, row->slot, (struct ring_row){ q->ring[row->slot].first, row->first + keep, q->ring[row->slot].busy });
+		ring_set(q, row->slot, (struct ring_row){ q->ring.rows[row->slot].first, row->first + keep, q->ring.rows[row->slot].busy });
 		lost += row->count - keep;
 	}
 	q->plan.next = q->plan.n;

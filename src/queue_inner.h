@@ -24,14 +24,20 @@ struct ring_row {
 	bool busy;           /* a transaction of ours writes it, or may have */
 };
 
-/* What the ring has for new windows. */
-struct ring_room {
-	unsigned rows;        /* in all; without the slots that SQL did not show */
-	unsigned busy;        /* of them */
-	unsigned empty;       /* of them */
-	unsigned spare;       /* empty or settled, and not busy */
-	unsigned empty_spare; /* of these, the empty ones */
-	uint64_t settled;     /* up to this position, when it was counted */
+/* Rows that are not busy, in the order of their ends. */
+struct ring_order {
+	uint32_t *slots; /* n of them; owned */
+	size_t n;
+};
+
+/* The ledger ring: n rows, by slot. */
+struct ring {
+	struct ring_row *rows;    /* owned; only ring_set() changes one */
+	size_t n;
+	struct ring_order empty;  /* those that may be used */
+	struct ring_order full;   /* those that may be, once their end is settled */
+	unsigned n_rows;          /* in all; without the slots that SQL did not show */
+	unsigned n_busy, n_empty; /* of them */
 };
 
 /* A settle under way. */
@@ -98,9 +104,7 @@ struct queue {
 	uint64_t settled;      /* position of the list's oldest item */
 
 	/* the ledger */
-	struct ring_row *ring; /* n_ring of them; owned; only ring_set() changes one */
-	size_t n_ring;
-	struct ring_room room; /* counted in it */
+	struct ring ring;
 	struct plan plan;      /* rows still to be held against the list */
 	struct ledger_cut *cuts; /* n_cuts waiting for a CUT task; owned until then */
 	size_t n_cuts;
@@ -190,6 +194,8 @@ bool store_begin(struct queue *q, struct session *session) MUST_CHECK;
 /* Time of the earliest retry, ms. */
 uint64_t store_wake_at(const struct queue *q);
 /* -- queue_ring.c */
+/* Frees its content. */
+void ring_free(struct ring *ring);
 /* ASSERTs that what is counted is what is there. */
 void ring_check(const struct queue *q);
 /* Changes a row. */
@@ -198,9 +204,9 @@ void ring_set(struct queue *q, uint32_t slot, struct ring_row row);
 void ring_set_busy(struct queue *q, uint32_t slot, bool busy);
 /* How many windows may get a row now. plan_margin() rests on its number of rows being the most that are busy, and on as many being spare: only the
  * oldest window, without which nothing can be settled, may use these. */
-unsigned ring_room(struct queue *q, bool oldest_waits);
+unsigned ring_room(const struct queue *q, bool oldest_waits);
 /* The usable row by which the least is forgotten; NO_SLOT: none. */
-uint32_t ring_free_row(const struct queue *q);
+uint32_t ring_spare_row(const struct queue *q);
 /* Takes the ring as read from SQL, and what it says of the positions from `settled` on: DRAIN, or blocked because too much is forgotten. */
 void ring_recalled(struct queue *q, const struct answer *a);
 

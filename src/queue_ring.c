@@ -2,6 +2,7 @@
 #include "queue_inner.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static bool
 is_empty(const struct ring_row *row)
@@ -9,89 +10,167 @@ is_empty(const struct ring_row *row)
 	return row->first == row->end;
 }
 
-/* May it be overwritten without forgetting what is not settled? */
+static struct ring_order *
+order_of(struct ring *ring, const struct ring_row *row)
+{
+	return is_empty(row) ? &ring->empty : &ring->full;
+}
+
+/* How many of them end before `end`; those that end there count if their slot is smaller than `slot`. */
+static size_t
+rank(const struct ring *ring, const struct ring_order *order, uint64_t end, uint32_t slot)
+{
+	size_t low = 0, high = order->n;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		uint32_t other = order->slots[middle];
+		bool before = ring->rows[other].end < end || (ring->rows[other].end == end && other < slot);
+		low = before ? middle + 1 : low;
+		high = before ? high : middle;
+	}
+	return low;
+}
+
+/* Counts a row that is new in the ring, and files it if it is not busy. */
+static void
+enter(struct ring *ring, uint32_t slot)
+{
+	const struct ring_row *row = &ring->rows[slot];
+	ring->n_rows += row->end != NEVER;
+	ring->n_busy += row->busy && row->end != NEVER;
+	ring->n_empty += is_empty(row);
+	if (row->busy)
+		return;
+	struct ring_order *order = order_of(ring, row);
+	size_t at = rank(ring, order, row->end, slot);
+	memmove(order->slots + at + 1, order->slots + at, (order->n - at) * sizeof *order->slots);
+	order->slots[at] = slot;
+	order->n++;
+}
+
+/* The opposite. */
+static void
+leave(struct ring *ring, uint32_t slot)
+{
+	const struct ring_row *row = &ring->rows[slot];
+	ring->n_rows -= row->end != NEVER;
+	ring->n_busy -= row->busy && row->end != NEVER;
+	ring->n_empty -= is_empty(row);
+	if (row->busy)
+		return;
+	struct ring_order *order = order_of(ring, row);
+	size_t at = rank(ring, order, row->end, slot);
+	ASSERT(at < order->n && order->slots[at] == slot);
+	order->n--;
+	memmove(order->slots + at, order->slots + at + 1, (order->n - at) * sizeof *order->slots);
+}
+
+void
+ring_free(struct ring *ring)
+{
+	free(ring->rows);
+	free(ring->empty.slots);
+	free(ring->full.slots);
+	*ring = (struct ring){ .n = 0 };
+}
+
+/* Does each row of this order stand in its place? */
 static bool
-is_spare(const struct ring_row *row, uint64_t settled)
+is_sorted(const struct ring *ring, const struct ring_order *order)
 {
-	return !row->busy && (is_empty(row) || row->end <= settled);
-}
-
-/* Adds a row to what is counted, or takes it out again. */
-static void
-count(struct ring_room *room, const struct ring_row *row, unsigned one)
-{
-	bool spare = is_spare(row, room->settled);
-	room->rows += row->end != NEVER ? one : 0;
-	room->busy += row->busy && row->end != NEVER ? one : 0;
-	room->empty += is_empty(row) ? one : 0;
-	room->spare += spare ? one : 0;
-	room->empty_spare += spare && is_empty(row) ? one : 0;
-}
-
-static void
-count_anew(struct queue *q)
-{
-	q->room = (struct ring_room){ .settled = q->settled };
-	for (size_t i = 0; i < q->n_ring; i++)
-		count(&q->room, &q->ring[i], 1);
+	for (size_t i = 0; i < order->n; i++) {
+		uint32_t slot = order->slots[i];
+		if (ring->rows[slot].busy || is_empty(&ring->rows[slot]) != (order == &ring->empty) || rank(ring, order, ring->rows[slot].end, slot) != i)
+			return false;
+	}
+	return true;
 }
 
 void
 ring_check(const struct queue *q)
 {
-	struct ring_room there = { .settled = q->room.settled };
-	for (size_t i = 0; i < q->n_ring; i++)
-		count(&there, &q->ring[i], 1);
-	ASSERT(there.rows == q->room.rows && there.busy == q->room.busy && there.empty == q->room.empty);
-	ASSERT(there.spare == q->room.spare && there.empty_spare == q->room.empty_spare);
+	const struct ring *ring = &q->ring;
+	unsigned n_rows = 0, n_busy = 0, n_empty = 0;
+	for (size_t i = 0; i < ring->n; i++) {
+		n_rows += ring->rows[i].end != NEVER;
+		n_busy += ring->rows[i].busy && ring->rows[i].end != NEVER;
+		n_empty += is_empty(&ring->rows[i]);
+	}
+	ASSERT(n_rows == ring->n_rows && n_busy == ring->n_busy && n_empty == ring->n_empty);
+	ASSERT(ring->empty.n + ring->full.n + n_busy == n_rows && is_sorted(ring, &ring->empty) && is_sorted(ring, &ring->full));
 }
 
 void
 ring_set(struct queue *q, uint32_t slot, struct ring_row row)
 {
-	ASSERT(slot < q->n_ring);
-	count(&q->room, &q->ring[slot], -1u);
-	q->ring[slot] = row;
-	count(&q->room, &q->ring[slot], 1);
+	ASSERT(slot < q->ring.n);
+	leave(&q->ring, slot);
+	q->ring.rows[slot] = row;
+	enter(&q->ring, slot);
 }
 
 void
 ring_set_busy(struct queue *q, uint32_t slot, bool busy)
 {
-	ASSERT(q->ring[slot].busy != busy);
-	ring_set(q, slot, (struct ring_row){ q->ring[slot].first, q->ring[slot].end, busy });
+	struct ring_row row = q->ring.rows[slot];
+	ASSERT(row.busy != busy);
+	row.busy = busy;
+	ring_set(q, slot, row);
 }
 
-/* The usable row by which the least is forgotten: of the empty ones the furthest, of the others the oldest. The smallest `first` in the ring then
- * tells how far back it remembers. NO_SLOT: none. */
-uint32_t
-ring_free_row(const struct queue *q)
+/* Rows that cover what may be settled once more are not usable. */
+static size_t
+n_settled(const struct queue *q)
 {
-	uint32_t empty = NO_SLOT, oldest = NO_SLOT;
-	for (uint32_t i = 0; i < q->n_ring; i++) {
-		const struct ring_row *row = &q->ring[i];
-		if (!is_spare(row, q->settled))
-			continue;
-		if (is_empty(row) && (empty == NO_SLOT || row->first > q->ring[empty].first))
-			empty = i;
-		if (!is_empty(row) && (oldest == NO_SLOT || row->first < q->ring[oldest].first))
-			oldest = i;
-	}
-	return empty != NO_SLOT ? empty : oldest;
+	return rank(&q->ring, &q->ring.full, q->settled, NO_SLOT);
+}
+
+/* Of the empty rows the furthest, of the others the oldest: what the ring remembers then reaches back without a gap. */
+uint32_t
+ring_spare_row(const struct queue *q)
+{
+	const struct ring_order *empty = &q->ring.empty;
+	if (empty->n > 0)
+		return empty->slots[empty->n - 1];
+	return n_settled(q) > 0 ? q->ring.full.slots[0] : NO_SLOT;
 }
 
 /* Rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones; but some are kept. */
 unsigned
-ring_room(struct queue *q, bool oldest_waits)
+ring_room(const struct queue *q, bool oldest_waits)
 {
-	if (q->room.settled != q->settled)
-		count_anew(q);
-	const struct ring_room *room = &q->room;
-	unsigned margin = (unsigned)plan_margin(room->rows), others = room->spare > margin ? room->spare - margin : 0;
-	unsigned usable = room->empty > 0 ? room->empty_spare : room->spare;
+	const struct ring *ring = &q->ring;
+	unsigned empty = (unsigned)ring->empty.n, spare = empty + (unsigned)n_settled(q);
+	unsigned margin = (unsigned)plan_margin(ring->n_rows), others = spare > margin ? spare - margin : 0;
+	unsigned usable = ring->n_empty > 0 ? empty : spare;
 	if (others == 0 && oldest_waits)
 		others = 1;
-	return least(others, least(usable, margin > room->busy ? margin - room->busy : 0));
+	return least(others, least(usable, margin > ring->n_busy ? margin - ring->n_busy : 0));
+}
+
+struct filed {
+	uint64_t end;
+	uint32_t slot;
+};
+
+static int
+compare_filed(const void *a, const void *b)
+{
+	const struct filed *x = a, *y = b;
+	return x->end != y->end ? (x->end > y->end) - (x->end < y->end) : (x->slot > y->slot) - (x->slot < y->slot);
+}
+
+/* Counts and files all rows of a new ring: in their order, so that none is moved. */
+static void
+file_all(struct ring *ring)
+{
+	struct filed *filed = xcalloc(ring->n + 1, sizeof *filed);
+	for (uint32_t i = 0; i < ring->n; i++)
+		filed[i] = (struct filed){ ring->rows[i].end, i };
+	qsort(filed, ring->n, sizeof *filed, compare_filed);
+	for (size_t i = 0; i < ring->n; i++)
+		enter(ring, filed[i].slot);
+	free(filed);
 }
 
 /* False: a slot stands there twice. */
@@ -102,17 +181,20 @@ set_ring(struct queue *q, const struct ledger_row *rows, size_t n)
 	bool twice = false;
 	for (size_t i = 0; i < n; i++)
 		slots = rows[i].slot + 1u > slots ? rows[i].slot + 1u : slots;
-	q->ring = xrealloc(q->ring, (slots + 1) * sizeof *q->ring);
-	q->n_ring = slots;
+	ring_free(&q->ring);
+	q->ring.n = slots;
+	q->ring.rows = xcalloc(slots + 1, sizeof *q->ring.rows);
+	q->ring.empty.slots = xcalloc(slots + 1, sizeof(uint32_t));
+	q->ring.full.slots = xcalloc(slots + 1, sizeof(uint32_t));
 	for (size_t i = 0; i < slots; i++)
-		q->ring[i] = (struct ring_row){ .end = NEVER, .busy = true }; /* a slot that SQL did not show is not ours to write */
+		q->ring.rows[i] = (struct ring_row){ .end = NEVER, .busy = true }; /* a slot that SQL did not show is not ours to write */
 	for (size_t i = 0; i < n; i++) {
 		bool ours = rows[i].ours;
-		struct ring_row *row = &q->ring[rows[i].slot];
+		struct ring_row *row = &q->ring.rows[rows[i].slot];
 		twice |= row->end != NEVER;
 		*row = (struct ring_row){ ours ? rows[i].first : 0, ours ? rows[i].first + rows[i].count : 0, false };
 	}
-	count_anew(q);
+	file_all(&q->ring);
 	return !twice;
 }
 

@@ -145,7 +145,7 @@ store_wanted(struct queue *q)
 	unsigned left = q->limits.sessions > q->running ? q->limits.sessions - q->running : 0;
 	LIST_EACH(&q->windows, node)
 		n += is_ready(q, LIST_OWNER(node, struct window, node), WINDOW_DOUBT);
-	if (may_store(q) && n < left) /* else nobody waits for the answer, which takes a look at the whole ring */
+	if (may_store(q) && n < left)
 		n += storable(q);
 	return least(n, left);
 }
@@ -248,7 +248,7 @@ begin_store(struct queue *q, struct session *session)
 	if (!may_store(q) || storable(q) == 0)
 		return false;
 	struct window *w = first_ready(q, WINDOW_READ);
-	uint32_t slot = is_tracked(q, w) ? ring_free_row(q) : NO_SLOT;
+	uint32_t slot = is_tracked(q, w) ? ring_spare_row(q) : NO_SLOT;
 	struct task *t = new_task(q, TASK_STORE, session);
 	t->ledger = is_tracked(q, w);
 	t->window = w;

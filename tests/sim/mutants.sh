@@ -64,7 +64,7 @@ mutant 0 "a transaction stays open whose COMMIT was not run for the sake of its 
 mutant 3 "no guard" queue_flow.c \
 	'for (unsigned i = 0; s->remove > 0 && i < 4; i++)' 'for (unsigned i = 0; i < 0; i++)'
 mutant "3 --seed 45000" "an unsettled ledger row is overwritten" queue_ring.c \
-	'(is_empty(row) || row->end <= settled)' 'true'
+	'rank(&q->ring, &q->ring.full, q->settled, NO_SLOT)' 'q->ring.full.n'
 mutant 1 "a whole window or nothing is matched" queue_flow.c \
 	'matched = window_match(w, row->hashes, from, row->count);' \
 	'matched = window_match(w, row->hashes, from, row->count); matched = matched == want ? matched : 0;'
@@ -72,13 +72,13 @@ mutant 1 "dead history stays in the ledger" queue_flow.c \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep };' \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep + row->count };'
 mutant "1 --seed 91000" "the oldest row is overwritten while an empty one is in use" queue_ring.c \
-	'room->empty > 0 ? room->empty_spare : room->spare' 'room->spare'
+	'ring->n_empty > 0 ? empty : spare' 'spare'
 mutant "1 --seed 113000" "no margin of rows that may be survivors" reconcile.c \
 	'from = firsts[plan_margin(n) - 1];' 'from = firsts[0];'
 mutant 1 "an operator's choice holds for all that waits" queue_history.c \
 	'q->doubt_end = q->settled + doubtful;' 'q->doubt_end = q->settled + q->backlog;'
 mutant "3 --seed 45000" "the last rows are not kept for the oldest window" queue_ring.c \
-	'room->spare > margin ? room->spare - margin : 0' 'room->spare'
+	'spare > margin ? spare - margin : 0' 'spare'
 mutant 4 "what was read is trusted though Redis was emptied" queue_flow.c \
 	'} else if (a->disowned) {' '} else if (0) {'
 mutant 0 "the ledger row does not list what was refused behind it" task.c \
