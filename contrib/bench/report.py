@@ -17,8 +17,9 @@ sluice, Redis and the reading, encoding and settling in it. With a CPU more the 
 worker is the limit in the same table: sluice cannot store more than that.
 
 For a latency, the INSERT with a ledger row shows what of it exactly-once costs in SQL alone. The rest is the way through Redis: the push wakes Redis,
-and Redis wakes sluice, with the order; and on PostgreSQL one way more, as COPY asks for its data. To come below that, COMMIT would have to go out in
-one message with the rows and fail where the ledger row is another daemon's: then each lost connection would leave a commit in doubt.
+and Redis wakes sluice, with the order. PostgreSQL is asked twice, as COPY asks for its data: only then is it known that the ledger's row was ours, and
+COMMIT, which went out with COPY, may be come to. To store by one message alone, the server itself would have to fail where the ledger row is another
+daemon's, and a batch that was sent over a connection which then broke might be stored at any later time: no look into the ledger would end the doubt.
 
 ## What each contestant does
 
