@@ -129,10 +129,12 @@ n_settled(const struct queue *q)
 uint32_t
 ring_spare_row(const struct queue *q)
 {
-	const struct ring_order *empty = &q->ring.empty;
-	if (empty->n > 0)
-		return empty->slots[empty->n - 1];
-	return n_settled(q) > 0 ? q->ring.full.slots[0] : NO_SLOT;
+	const struct ring *ring = &q->ring;
+	if (ring->empty.n > 0) {
+		uint32_t last = ring->empty.slots[ring->empty.n - 1];
+		return ring->empty.slots[rank(ring, &ring->empty, ring->rows[last].end, 0)]; /* of those as far, the first */
+	}
+	return n_settled(q) > 0 ? ring->full.slots[0] : NO_SLOT;
 }
 
 /* Rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones; but some are kept. */
