@@ -205,7 +205,7 @@ void ring_set_busy(struct queue *q, uint32_t slot, bool busy);
 /* How many windows may get a row now. plan_margin() rests on its number of rows being the most that are busy, and on as many being spare: only the
  * oldest window, without which nothing can be settled, may use these. */
 unsigned ring_room(const struct queue *q, bool oldest_waits);
-/* The usable row by which the least is forgotten; NO_SLOT: none. */
+/* The usable row by which the least is forgotten. Only where there is one, see ring_room(). */
 uint32_t ring_spare_row(const struct queue *q);
 /* Takes the ring as read from SQL, and what it says of the positions from `settled` on: DRAIN, or blocked because too much is forgotten. */
 void ring_recalled(struct queue *q, const struct answer *a);

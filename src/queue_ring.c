@@ -53,8 +53,9 @@ static void
 leave(struct ring *ring, uint32_t slot)
 {
 	const struct ring_row *row = &ring->rows[slot];
-	ring->n_rows -= row->end != NEVER;
-	ring->n_busy -= row->busy && row->end != NEVER;
+	ASSERT(row->end != NEVER);
+	ring->n_rows--;
+	ring->n_busy -= row->busy;
 	ring->n_empty -= is_empty(row);
 	if (row->busy)
 		return;
@@ -74,16 +75,14 @@ ring_free(struct ring *ring)
 	*ring = (struct ring){ .n = 0 };
 }
 
-/* Does each row of this order stand in its place? */
-static bool
-is_sorted(const struct ring *ring, const struct ring_order *order)
+static void
+check_order(const struct ring *ring, const struct ring_order *order)
 {
 	for (size_t i = 0; i < order->n; i++) {
 		uint32_t slot = order->slots[i];
-		if (ring->rows[slot].busy || is_empty(&ring->rows[slot]) != (order == &ring->empty) || rank(ring, order, ring->rows[slot].end, slot) != i)
-			return false;
+		const struct ring_row *row = &ring->rows[slot];
+		ASSERT(!row->busy && is_empty(row) == (order == &ring->empty) && rank(ring, order, row->end, slot) == i);
 	}
-	return true;
 }
 
 void
@@ -97,7 +96,9 @@ ring_check(const struct queue *q)
 		n_empty += is_empty(&ring->rows[i]);
 	}
 	ASSERT(n_rows == ring->n_rows && n_busy == ring->n_busy && n_empty == ring->n_empty);
-	ASSERT(ring->empty.n + ring->full.n + n_busy == n_rows && is_sorted(ring, &ring->empty) && is_sorted(ring, &ring->full));
+	ASSERT(ring->empty.n + ring->full.n + n_busy == n_rows);
+	check_order(ring, &ring->empty);
+	check_order(ring, &ring->full);
 }
 
 void
@@ -134,7 +135,8 @@ ring_spare_row(const struct queue *q)
 		uint32_t last = ring->empty.slots[ring->empty.n - 1];
 		return ring->empty.slots[rank(ring, &ring->empty, ring->rows[last].end, 0)]; /* of those as far, the first */
 	}
-	return n_settled(q) > 0 ? ring->full.slots[0] : NO_SLOT;
+	ASSERT(n_settled(q) > 0);
+	return ring->full.slots[0];
 }
 
 /* Rows that may be overwritten: the empty ones, and only when the last of these is used for good, settled ones; but some are kept. */

@@ -968,6 +968,29 @@ a_slot_that_sql_lacks_is_not_written(void **state)
 	assert_int_equal(w->asked[0].task->slot, 1);
 }
 
+/* Nothing could be settled without it. */
+static void
+the_last_rows_are_for_the_oldest_window(void **state)
+{
+	static const char list[] = "abcdefghijklmnopqrstuvwxyzABCDEFGH";
+	enum { STORED = 26 }; /* behind the oldest item */
+	struct world *w = *state;
+	struct ledger_row rows[STORED];
+	uint64_t hashes[STORED][8];
+	for (uint32_t i = 0; i < STORED; i++)
+		rows[i] = row_of(i + 1, (char[]){ list[i + 1], '\0' }, hashes[i]);
+	begin(w, list);
+	lease(w);
+	own(w);
+	recall(w, rows, STORED);
+	while (w->waits_for[0] == 'p')
+		show(w);
+	assert_int_equal(look(w).wanted, 1); /* though there are others to be stored, and rows that are empty */
+	assert_true(give(w));
+	assert_false(give(w));
+	assert_int_equal(w->asked[0].task->window->first, 0);
+}
+
 static void
 an_absurd_epoch_is_the_operators_affair(void **state)
 {
@@ -1329,6 +1352,7 @@ main(void)
 		STORY(a_ring_without_rows_is_made_anew),
 		STORY(a_slot_that_stands_there_twice_is_the_operators_affair),
 		STORY(a_slot_that_sql_lacks_is_not_written),
+		STORY(the_last_rows_are_for_the_oldest_window),
 		STORY(an_absurd_epoch_is_the_operators_affair),
 		STORY(a_ledger_without_its_key_is_the_operators_affair),
 		STORY(a_settle_to_a_strange_place_is_not_believed),
