@@ -310,7 +310,6 @@ EVIL_TEXT = "evil\x1b]0;title\x07 \x1b[31m\x7f\u009b31m\u0085 \u2028 ok"
 
 
 def assert_clean_lines(text, log_format):
-    assert "evil" in text
     for line in text.split("\n")[:-1]:
         assert not CONTROL.search(line), repr(line)
         if log_format == "json":
@@ -338,8 +337,9 @@ def test_control_characters_are_not_logged(pg, redis_server, redis_client, sluic
         wait_until(lambda: "x9b" in daemon.log or "u009b" in daemon.log, 10, "the table's name")
         said = daemon.command("check")
         daemon.stop()
+        assert "evil" in daemon.log and "evil" in said.stdout
         assert_clean_lines(daemon.log, log_format)
-        assert not CONTROL.search(said.stdout) and "evil" in said.stdout
+        assert not CONTROL.search(said.stdout)
         config = queue_config(redis_server, pg, sluice={"log_level": "debug", "log_format": log_format})
         config["redis"]["url"] = f"redis://127.0.0.1:{fake_redis.port}"
         daemon = sluice(config, start=False).start(wait=False)
