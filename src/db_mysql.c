@@ -184,7 +184,9 @@ static void
 on_row_number(void *arg, const struct db_result *result)
 {
 	struct db_conn *conn = arg;
-	struct db_result failure = result->error.lost ? (struct db_result){ .error = result->error } : conn->refusal;
+	struct db_result failure = conn->refusal;
+	if (result->error.lost)
+		failure = (struct db_result){ .error = result->error };
 	if (result->error.class == DB_OK && result->rows == 1 && result->values[0] != NULL)
 		failure.error.row = strtol(result->values[0], NULL, 10) - 1;
 	conn->refused(conn->refused_arg, &failure);

@@ -23,8 +23,8 @@ rank(const struct ring *ring, const struct ring_order *order, uint64_t end, uint
 	size_t low = 0, high = order->n;
 	while (low < high) {
 		size_t middle = (low + high) / 2;
-		uint32_t other = order->slots[middle];
-		bool before = ring->rows[other].end < end || (ring->rows[other].end == end && other < slot);
+		const struct ring_row *row = &ring->rows[order->slots[middle]];
+		bool before = row->end != end ? row->end < end : order->slots[middle] < slot;
 		low = before ? middle + 1 : low;
 		high = before ? high : middle;
 	}

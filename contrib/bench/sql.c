@@ -105,14 +105,14 @@ do_all_pg(struct sql *sql, const char *text, const struct buf *copy, unsigned lo
 static void
 do_all_my(struct sql *sql, const char *text, size_t len, unsigned long *changed, unsigned n)
 {
-	int next = mysql_real_query(sql->my, text, len);
+	unsigned done = 0;
+	int next = mysql_real_query(sql->my, text, len) == 0 ? 0 : 1;
 
-	for (unsigned i = 0; i < n && next == 0; i++) {
-		changed[i] = (unsigned long)mysql_affected_rows(sql->my);
-		next = mysql_next_result(sql->my);
-	}
+	for (; next == 0 && done < n; next = mysql_next_result(sql->my))
+		changed[done++] = (unsigned long)mysql_affected_rows(sql->my);
 	if (next != -1) /* there is no next one, and there was no error */
 		sql_die("MariaDB", mysql_error(sql->my));
+	ASSERT(done == n);
 }
 
 void
@@ -127,7 +127,7 @@ sql_do_all(struct sql *sql, const char *text, size_t len, const struct buf *copy
 unsigned long
 sql_do(struct sql *sql, const char *text, size_t len)
 {
-	unsigned long changed;
+	unsigned long changed = 0;
 
 	sql_do_all(sql, text, len, NULL, &changed, 1);
 	return changed;

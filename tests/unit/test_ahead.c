@@ -189,7 +189,7 @@ static void
 test_several_are_ready_and_the_oldest_makes_room(void **state)
 {
 	struct fixture *f = *state;
-	struct window *windows[AHEAD_WINDOWS + 1];
+	struct window *windows[AHEAD_WINDOWS + 1] = { NULL };
 	struct encode_input input = f->input;
 	input.n_items = 1;
 	for (uint64_t i = 0; i < AHEAD_WINDOWS + 1; i++) {
