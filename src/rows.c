@@ -13,6 +13,7 @@
 
 #include "buf.h"
 #include "db.h"
+#include "db_driver.h"
 #include "encode.h"
 #include "pool.h"
 
@@ -146,11 +147,17 @@ static void
 on_behind(void *arg, const struct db_result *result)
 {
 	struct rows *r = arg;
+	struct db_result strange = *result;
+	if (result->error.class == DB_OK && result->n_done != r->told) {
+		strange.error = db_error_make(DB_RECONNECT, "", "the server has answered another number of statements than it was sent", NULL);
+		strange.error.lost = true;
+		result = &strange;
+	}
 	if (result->error.class != DB_OK) {
 		piece_refused(r, result);
 		return;
 	}
-	ASSERT(r->lead < result->n_done && r->lead < DB_STATEMENTS);
+	ASSERT(r->lead < DB_STATEMENTS);
 	r->sent = r->to - r->from;
 	r->affected = result->changed[r->lead];
 	r->done(r->arg, result, -1);
@@ -261,7 +268,7 @@ rows_begin_behind(struct rows *r, struct session *session, unsigned lead, bool c
 {
 	struct buf *sql = &session->sql;
 	ASSERT(rows_may_follow(session, sql->len) && (!commit || rows_may_commit(session)) && done != NULL);
-	*r = (struct rows){ .session = session, .lead = lead, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
+	*r = (struct rows){ .session = session, .lead = lead, .told = lead + 1 + commit, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
 	bool left = find_next(r);
 	ASSERT(left);
 	r->to = piece_end(r);

@@ -30,6 +30,7 @@ struct rows {
 	bool marked;             /* the savepoint is there */
 	bool undo;               /* the piece before failed, and must be seen to be undone before anything else */
 	unsigned lead;           /* statements that went out before the rows, in one message with them */
+	unsigned told;           /* statements of that message */
 	size_t before;           /* bytes of the text sent that stand before the statement */
 	uint64_t sent;           /* rows that the server has taken */
 	uint64_t affected;       /* rows that it changed by them */

@@ -198,14 +198,13 @@ task_answer(struct task *t, const struct answer *a)
 		fail(t, a);
 		return;
 	}
+	if (a->rolled_back && (t->asked == STATEMENT_COMMIT || t->commits)) {
+		struct answer failed = *a;
+		failed.error.class = DB_RETRY;
+		fail(t, &failed);
+		return;
+	}
 	switch (t->asked) {
-	case STATEMENT_COMMIT:
-		if (a->rolled_back) {
-			struct answer failed = *a;
-			failed.error.class = DB_RETRY;
-			fail(t, &failed);
-		}
-		break;
 	case STATEMENT_RING_LOCK:
 		t->found = a->epoch;
 		if (a->epoch >= EPOCH_MAX || t->epoch >= EPOCH_MAX)

@@ -1260,9 +1260,14 @@ a_batch_fails_in_each_of_its_parts(void **state)
 	drain(w, "abcd");
 	show(w);
 	assert_true(give(w));
+	answer_at(w, 0, STATEMENT_BATCH, &(struct answer){ .part = STATEMENT_COMMIT, .item = -1, .affected = 1, .rolled_back = true });
+	assert_int_equal(w->n_asked, 0);
+	assert_int_equal(look(w).counters->committed, 0);
+	pass(w, 150);
+	assert_true(give(w));
 	batch_fails(w, STATEMENT_LEDGER, DB_RETRY, -1);
 	ok(w, STATEMENT_ROLLBACK);
-	pass(w, 150);
+	pass(w, 400);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE); /* the row was locked */
 	ok(w, STATEMENT_RING_MAKE);

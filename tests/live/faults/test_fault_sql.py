@@ -11,7 +11,7 @@ import pytest
 
 from load import busy_config, commit_of, drain_beyond, only, slow_down, wait_blocked, wait_drained
 from orders import BAD, audit, dead_letters, make_table, order, push
-from proxy import cut_answer, delay, deliver_late, lose, lose_answer, swallow, swallow_answer
+from proxy import answer, cut_answer, delay, deliver_late, lose, lose_answer, swallow, swallow_answer
 from servers import slowness, wait_until
 
 
@@ -130,6 +130,23 @@ def test_a_batch_is_two_messages(db, redis_server, redis_client, proxied, sluice
     assert noted.hits == noted.times and b"COMMIT" in commit and commit_of(db) in pieces[1]
     assert pieces[0].index(b"BEGIN;") < pieces[0].index(only(db, b"COPY", b"INSERT INTO"))
     assert (only(db, b";EXECUTE sluice_ledger", b";UPDATE sluice_ledger") in pieces[0]) == (ledger == "on")
+
+
+@pytest.mark.short
+def test_18_a_batch_is_answered_in_part(db, redis_server, redis_client, proxied, sluice):
+    """To all of a batch the server says that a first statement is done, and that it is ready. None does, but one that means harm, or is broken."""
+    make_table(db)
+    proxy, host = proxied(db)
+    pushed = push(redis_client, "orders", range(1, 11))
+    daemon = sluice(busy_config(redis_server, db, host=host))
+    wait_drained(redis_client)
+    words = (b"BEGIN;", only(db, b"EXECUTE sluice_ledger", b"UPDATE sluice_ledger"))
+    fault = proxy.on(words, answer(only(db, b"C\0\0\0\nBEGIN\0Z\0\0\0\x05T", b"\x07\0\0\x01\0\0\0\x02\0\0\0")), times=3)
+    pushed += push(redis_client, "orders", range(11, 101))
+    wait_drained(redis_client)
+    assert fault.hits == 3 and daemon.running()
+    assert daemon.metric("sluice_retries_total", queue="orders", **{"class": "reconnect"}) == 3
+    assert audit(redis_client, db, pushed) == (100, 0)
 
 
 def test_18_every_statement(db, redis_server, redis_client, proxied, sluice):
