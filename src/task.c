@@ -198,7 +198,7 @@ task_answer(struct task *t, const struct answer *a)
 		fail(t, a);
 		return;
 	}
-	if (a->rolled_back && (t->asked == STATEMENT_COMMIT || t->commits)) {
+	if (a->rolled_back) {
 		struct answer failed = *a;
 		failed.error.class = DB_RETRY;
 		fail(t, &failed);

@@ -79,7 +79,7 @@ struct answer {
 	uint64_t taken;                /* ROWS: rows that SQL has taken since the last answer, also where it refused one then */
 	uint64_t duplicates;           /* ROWS: rows that were there already (mode ignore) */
 	bool altered;                  /* CATALOGUE: the table is not what it was when it was last looked at */
-	bool rolled_back;              /* COMMIT was answered with ROLLBACK */
+	bool rolled_back;              /* COMMIT, or BATCH with it, was answered with ROLLBACK */
 	uint64_t epoch;                /* RING_LOCK: highest there */
 	const struct ledger_row *rows; /* RING_READ, ROW_LOCK: n_rows of them, valid during the call */
 	size_t n_rows;

@@ -16,11 +16,9 @@ rate where they are all busy: then the best ratio that sluice could reach beside
 sluice, Redis and the reading, encoding and settling in it. With a CPU more the same code comes closer to the limit. What bounds a ratio to a Node
 worker is the limit in the same table: sluice cannot store more than that.
 
-For a latency, the INSERT with a ledger row shows what of it exactly-once costs in SQL alone. The rest is the way through Redis. Where the time goes on
-PostgreSQL at 100 orders a second, by `perf sched timehist`: 0.07 ms until Redis has executed the push, written its file and answered the wait; 0.05 until
-sluice has sent the ledger's row and COPY; 0.15 until PostgreSQL has done the one and asks for the data of the other; 0.03 until it has them; the rest is
-the row, and COMMIT's write to the disk, which the plain INSERT waits for as well. PostgreSQL is asked twice since only then is it known that the ledger's
-row was ours, and COMMIT, which went out with COPY, may be come to. To store by one message alone, the server itself would have to fail where the row is
+For a latency, the INSERT with a ledger row shows what of it exactly-once costs in SQL alone. The rest is the way through Redis: the push wakes Redis,
+which writes its file and wakes sluice, with the order. PostgreSQL is asked twice, as COPY asks for its data: only then is it known that the ledger's row
+was ours, and COMMIT, which went out with COPY, may be come to. To store by one message alone, the server itself would have to fail where the row is
 another daemon's, and a batch that was sent over a connection which then broke might be stored at any later time: no look into the ledger would end the
 doubt, but only a new epoch.
 
