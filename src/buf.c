@@ -26,16 +26,29 @@ buf_grow(struct buf *b, size_t n)
 void
 buf_addf(struct buf *b, const char *fmt, ...)
 {
-	va_list args;
+	va_list args, again;
 	va_start(args, fmt);
-	int n = vsnprintf(NULL, 0, fmt, args);
-	va_end(args);
+	va_copy(again, args);
+	char *at = buf_reserve(b, 64);
+	int n = vsnprintf(at, b->cap - b->len, fmt, args);
 	ASSERT(n >= 0);
-	char *at = buf_reserve(b, (size_t)n + 1);
-	va_start(args, fmt);
-	vsnprintf(at, (size_t)n + 1, fmt, args);
+	if ((size_t)n >= b->cap - b->len) {
+		at = buf_reserve(b, (size_t)n + 1);
+		(void)vsnprintf(at, (size_t)n + 1, fmt, again);
+	}
+	va_end(again);
 	va_end(args);
 	b->len += (size_t)n;
+}
+
+void
+buf_add_number(struct buf *b, uint64_t number)
+{
+	char digits[20], *first = digits + sizeof digits;
+	do
+		*--first = (char)('0' + number % 10);
+	while ((number /= 10) > 0);
+	buf_add(b, first, (size_t)(digits + sizeof digits - first));
 }
 
 void

@@ -22,6 +22,8 @@ void buf_free(struct buf *b);
 void buf_grow(struct buf *b, size_t n);
 /* printf at the end. */
 void buf_addf(struct buf *b, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Appends the number in decimal. */
+void buf_add_number(struct buf *b, uint64_t number);
 /* Appends a double-quoted JSON string with everything escaped that RFC 8259 wants escaped; bytes must be valid UTF-8. */
 void buf_add_json(struct buf *b, const char *s, size_t n);
 /* Appends lower-case hex digits of n bytes. */

@@ -14,11 +14,14 @@ encode_head(const struct mapping *mapping, const column_set *listed, bool is_cop
 	const char *separator = "";
 	bool alias = mapping->driver == DRIVER_POSTGRESQL && mapping->mode == MODE_UPSERT;
 
-	buf_addf(out, "%s %s%s (", is_copy ? "COPY" : "INSERT INTO", mapping->table_quoted, alias ? " AS target" : "");
+	buf_adds(out, is_copy ? "COPY " : "INSERT INTO ");
+	buf_adds(out, mapping->table_quoted);
+	buf_adds(out, alias ? " AS target (" : " (");
 	for (size_t i = 0; i < mapping->n_columns; i++) {
 		if (!column_set_has(listed, i))
 			continue;
-		buf_addf(out, "%s%s", separator, mapping->columns[i].quoted);
+		buf_adds(out, separator);
+		buf_adds(out, mapping->columns[i].quoted);
 		separator = ",";
 	}
 	ASSERT(separator[0] != '\0');

@@ -230,8 +230,13 @@ text_from_time(struct buf *out, int64_t time_us)
 
 	ASSERT(time_us >= 0);
 	ASSERT(gmtime_r(&seconds, &tm) != NULL);
-	buf_addf(out, "%04d-%02d-%02d %02d:%02d:%02d.%06d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-	    (int)(time_us % 1000000));
+	add_number(out, tm.tm_year + 1900, 4, '-');
+	add_number(out, tm.tm_mon + 1, 2, '-');
+	add_number(out, tm.tm_mday, 2, ' ');
+	add_number(out, tm.tm_hour, 2, ':');
+	add_number(out, tm.tm_min, 2, ':');
+	add_number(out, tm.tm_sec, 2, '.');
+	add_number(out, (int)(time_us % 1000000), 6, '\0');
 }
 
 /* Appends an element of an array: always quoted, so that no text of it means something to the server. */

@@ -132,7 +132,7 @@ encode_value(struct value_context *context, const struct mapped_column *column, 
 		break;
 	case FROM_POSITION:
 		buf_reset(&context->scratch);
-		buf_addf(&context->scratch, "%llu", (unsigned long long)context->position);
+		buf_add_number(&context->scratch, context->position);
 		break;
 	}
 	return add_buf(context, out, &context->scratch);

@@ -95,13 +95,16 @@ void
 wire_add(struct wire *w, int argc, const char *const *words, const size_t *lens)
 {
 	ASSERT(argc > 0);
-	buf_addf(&w->out, "*%d\r\n", argc);
+	buf_addc(&w->out, '*');
+	buf_add_number(&w->out, (uint64_t)argc);
 	for (int i = 0; i < argc; i++) {
 		size_t len = lens == NULL ? strlen(words[i]) : lens[i];
-		buf_addf(&w->out, "$%zu\r\n", len);
-		buf_add(&w->out, words[i], len);
+		buf_adds(&w->out, "\r\n$");
+		buf_add_number(&w->out, len);
 		buf_adds(&w->out, "\r\n");
+		buf_add(&w->out, words[i], len);
 	}
+	buf_adds(&w->out, "\r\n");
 }
 
 /* Hands hiredis, which has written all it had, the next piece; nothing is left: makes room for more. False: no memory. */

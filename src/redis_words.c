@@ -1,27 +1,25 @@
 /* Words of a command. */
 #include "redis_words.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "arena.h"
-
-#define NUMBER_SIZE 24 /* digits and NUL of a uint64_t */
+#define DIGITS_MAX 20 /* of a uint64_t */
 
 struct words
 words_new(size_t room)
 {
 	ASSERT(room > 0 && room < 1u << 30);
-	return (struct words){ .word = xcalloc(room, sizeof(char *)), .len = xcalloc(room, sizeof(size_t)), .room = (int)room, .numbers = arena_new() };
+	struct words w = { .word = xcalloc(room, sizeof(char *)), .len = xcalloc(room, sizeof(size_t)), .room = (int)room };
+	(void)buf_reserve(&w.numbers, room * DIGITS_MAX);
+	return w;
 }
 
 void
 words_free(struct words *w)
 {
 	ASSERT(w->n == w->room);
-	arena_unref(&w->numbers);
+	buf_free(&w->numbers);
 	free(w->word);
 	free(w->len);
 }
@@ -43,6 +41,7 @@ words_add_text(struct words *w, const char *text)
 void
 words_add_number(struct words *w, uint64_t number)
 {
-	char *text = arena_bytes(w->numbers, NUMBER_SIZE);
-	words_add(w, text, (size_t)snprintf(text, NUMBER_SIZE, "%" PRIu64, number));
+	size_t before = w->numbers.len;
+	buf_add_number(&w->numbers, number);
+	words_add(w, w->numbers.data + before, w->numbers.len - before);
 }

@@ -5,16 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "check.h"
 
-struct arena;
-
 struct words {
-	const char **word;     /* n of them; the texts are borrowed, or in `numbers` */
-	size_t *len;           /* of each, bytes */
-	int n;                 /* so far */
-	int room;              /* at most */
-	struct arena *numbers; /* owned */
+	const char **word;  /* n of them; the texts are borrowed, or in `numbers` */
+	size_t *len;        /* of each, bytes */
+	int n;              /* so far */
+	int room;           /* at most */
+	struct buf numbers; /* their digits; has room for as many as there are words, so that it never moves */
 };
 
 /* Room for so many words, more than none. */

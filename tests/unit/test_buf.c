@@ -5,6 +5,7 @@
 #include <stdalign.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,6 +65,34 @@ test_addf(void **state)
 	assert_int_equal(b.len, 504);
 	assert_memory_equal(b.data, "x=-5   ", 7);
 	assert_int_equal(b.data[503], '7');
+	buf_free(&b);
+	for (int n = 1; n < 200; n++) { /* at each distance from the end of what there is */
+		buf_addf(&b, "%*d", n, n);
+		buf_free(&b);
+		buf_addf(&b, "%*d,%*d", n, 5, 3, n);
+		assert_int_equal(b.len, n + 4);
+		assert_int_equal(b.data[n - 1], '5');
+		assert_int_equal(b.data[n], ',');
+		buf_free(&b);
+	}
+}
+
+static void
+test_number(void **state)
+{
+	(void)state;
+	struct buf b = BUF_INIT;
+	for (uint64_t n = UINT64_MAX; n > 0; n /= 10) {
+		char expected[24];
+		snprintf(expected, sizeof expected, "%llu", (unsigned long long)n);
+		buf_reset(&b);
+		buf_add_number(&b, n);
+		assert_string_equal(buf_cstr(&b), expected);
+	}
+	buf_reset(&b);
+	buf_add_number(&b, 0);
+	buf_add_number(&b, 10);
+	assert_string_equal(buf_cstr(&b), "010");
 	buf_free(&b);
 }
 
@@ -151,6 +180,7 @@ main(void)
 		cmocka_unit_test(test_add),
 		cmocka_unit_test(test_grow),
 		cmocka_unit_test(test_addf),
+		cmocka_unit_test(test_number),
 		cmocka_unit_test(test_json),
 		cmocka_unit_test(test_hex),
 		cmocka_unit_test(test_arena),
