@@ -45,10 +45,8 @@ look() {
 
 # A tree, and in it what debian/tests says; in a mount and process namespace of its own, so that nothing stays mounted or running.
 try_package() {
-	local suite
-	suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 	# autopkgtest takes its lists of packages
-	make_debian "$suite" "$scratch/tree" "$mirror" --include=apt-utils || return 1
+	make_debian "$(this_suite)" "$scratch/tree" "$mirror" --include=apt-utils || return 1
 	as_root unshare --mount --pid --fork --kill-child sh -c '
 		mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && shift &&
 		exec autopkgtest --no-built-binaries --timeout-factor=3 "$@"' sh "$scratch/tree" \

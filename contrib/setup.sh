@@ -7,6 +7,8 @@
 #   run_child COMMAND...             runs it; a signal ends it and all its children before the script cleans up. No reading from the terminal
 #   must WHAT LOG COMMAND...         runs it as a step without which there is no going on; if it fails, shows the end of $scratch/LOG and exits
 #   make_debian SUITE DIRECTORY MIRROR ARGUMENT...   a Debian tree there, as mmdebstrap makes it, in which no server starts by itself. MIRROR may be ''
+#   in_debian DIRECTORY COMMAND...   runs it there as root, with this machine's network and /dev; nothing of it stays mounted or running
+#   this_suite                       the name of this machine's Debian, as make_debian takes it
 #   copy_tree DIRECTORY              copies the source tree there
 #   copy_source                      copies it to $scratch/source and makes its configure script there
 #   build_in DIRECTORY TARGETS ARGUMENT...   configures the copy there with these arguments and makes the targets; the log is DIRECTORY.log
@@ -165,6 +167,19 @@ make_debian() {
 	as_root mmdebstrap --variant=apt --skip=cleanup/apt/lists \
 		--customize-hook='printf "#!/bin/sh\nexit 101\n" >"$1/usr/sbin/policy-rc.d"; chmod 755 "$1/usr/sbin/policy-rc.d"' \
 		"$@" "$suite" "$directory" ${mirror:+"$mirror"}
+}
+
+# In a mount and process namespace of its own.
+in_debian() {
+	local directory=$1
+	shift
+	as_root unshare --mount --pid --fork --kill-child sh -c '
+		mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" && exec chroot "$@"' \
+		sh "$directory" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"
+}
+
+this_suite() {
+	(. /etc/os-release && echo "$VERSION_CODENAME")
 }
 
 # Files that git knows or would take; all files where this is no checkout (a release, or no git).

@@ -26,16 +26,9 @@ while [ $# -gt 0 ]; do
 done
 [ ${#arguments[@]} -gt 0 ] || arguments=(--no-browser)
 
-# In a mount and process namespace of its own, so that nothing stays mounted or running.
-test_in_tree() {
-	as_root unshare --mount --pid --fork --kill-child sh -c '
-		mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && cp -L /etc/resolv.conf "$1/etc/resolv.conf" &&
-		exec chroot "$@"' sh "$scratch/tree" env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 /sluice/tests/run.sh --werror "$@"
-}
-
 packages='mmdebstrap'
 make_scratch
 install_packages || exit 1
 must 'making the tree' tree.log make_debian trixie "$scratch/tree" "$mirror" --include=ca-certificates,procps
 copy_tree "$scratch/tree/sluice" || exit 1
-run_child test_in_tree "${arguments[@]}"
+run_child in_debian "$scratch/tree" /sluice/tests/run.sh --werror "${arguments[@]}"
