@@ -26,7 +26,8 @@ struct pool {
 	unsigned counts[STATES];              /* lengths of these lists */
 	struct list clients;                  /* struct pool_client */
 	struct event *pump;                   /* runs when something can be lent or must be opened */
-	unsigned failures;                    /* attempts that failed since the last that did not: then one at a time */
+	unsigned failures;                    /* attempts that failed since the last that did not: then one at a time. Those made together count once */
+	uint64_t failed_ms;                   /* when it was counted last */
 	uint64_t open_at_ms;                  /* no attempt before this */
 	char subject[80];                     /* "database NAME", for the log */
 	char why[DB_MESSAGE_MAX + 20];        /* the last failure; "": none since the last success */
@@ -181,7 +182,10 @@ on_opened(void *arg, const struct db_error *error)
 	struct pool *p = s->pool;
 	ASSERT(s->state == SESSION_CONNECTING);
 	if (error != NULL) {
-		p->failures++;
+		if (p->failures == 0 || s->since_ms > p->failed_ms) {
+			p->failures++;
+			p->failed_ms = clock_ms();
+		}
 		note_error(p, error);
 		session_close(s, login_pause_ms(p));
 		return;

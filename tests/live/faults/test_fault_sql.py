@@ -300,6 +300,20 @@ def test_23_smaller_packets_while_running(mysql, redis_server, clean, redis_clie
     assert all(len(letter["payload"]) > 1_000_000 for letter in dead_letters(redis_client, "orders"))
 
 
+@pytest.mark.short
+def test_23_a_pool_that_fails_at_once_is_back_soon(db, redis_server, redis_client, proxied, sluice):
+    """Forty logins are lost together: that is one failure, not forty, each of which would double the pause before the next attempt."""
+    make_table(db)
+    proxy, host = proxied(db)
+    lost = proxy.on(only(db, b"standard_conforming_strings", b"innodb_lock_wait_timeout"), lose, times=40)
+    daemon = sluice(busy_config(redis_server, db, host=host, pool_size=40), start=False).start(wait=False)
+    wait_until(lambda: lost.hits == 40, 10, "forty lost logins")
+    wait_until(lambda: "40 of 40 connections ready" in daemon.log, 5, "a full pool")
+    pushed = push(redis_client, "orders", range(1, 101))
+    wait_drained(redis_client)
+    assert audit(redis_client, db, pushed) == (100, 0)
+
+
 def test_23_idle_connections_closed_by_the_server(db, redis_server, redis_client, sluice):
     make_table(db)
     if db.driver == "postgresql":
