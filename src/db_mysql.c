@@ -60,6 +60,12 @@ struct db_conn {
 	struct db_result refusal;             /* what a text failed with, while the server is asked for which row */
 	db_answer_fn *refused;                /* of that text */
 	void *refused_arg;                    /* its argument */
+	struct event alive;                   /* MySQL, idle outside of a transaction: time to show that we live */
+	bool showing;                         /* that is under way, and what is asked meanwhile waits for it: */
+	const char *next_sql;                 /* the caller's */
+	size_t next_len;                      /* bytes of it */
+	db_answer_fn *next_answer;            /* NULL: nothing waits */
+	void *next_arg;                       /* its argument */
 	struct buf setup_sql;                 /* statement that sets up the session, while it is under way */
 	unsigned setup;                       /* next step of setting up */
 	struct mysql_session session;         /* what it is like, once it is opened */
@@ -98,11 +104,22 @@ do_later(struct db_conn *conn, void (*due)(struct db_conn *conn))
 	event_active(&conn->timer, EV_TIMEOUT, 1);
 }
 
+/* MySQL ends sessions that are idle in a transaction only as it ends all that are idle. */
+static void
+expect_idleness(struct db_conn *conn, bool in_transaction)
+{
+	struct timeval pause = { .tv_sec = (conn->idle_transaction_s + 2) / 3 };
+	if (!in_transaction && pause.tv_sec > 0 && !mariadb_connection(conn->mysql))
+		event_add(&conn->alive, &pause);
+}
+
 /* Calls back with the answer. Last thing to do in an event: the owner may close. */
 static void
 give_answer(struct db_conn *conn, const struct db_result *result)
 {
 	event_del(&conn->timer);
+	if (!result->error.lost)
+		expect_idleness(conn, result->in_transaction);
 	db_answer_fn *answer = conn->answer;
 	conn->answer = NULL;
 	ASSERT(answer != NULL);
@@ -117,6 +134,7 @@ tell_failure(struct db_conn *conn, struct db_error error)
 	error.lost = true;
 	watch(conn, 0);
 	event_del(&conn->timer);
+	event_del(&conn->alive);
 	struct db_result result = { .error = error };
 	if (!conn->opened && db_host(conn->config->host, conn->host_index + 1, &conn->host)) {
 		log_debug(conn->config->name, "%s; trying %s", error.message, buf_cstr(&conn->host));
@@ -295,13 +313,32 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
+refuse(struct db_conn *conn)
+{
+	struct db_result result = { .error = db_error_make(DB_TOO_BIG, "1153", "the statement is larger than max_allowed_packet", NULL) };
+	watch(conn, MYSQL_WAIT_READ);
+	give_answer(conn, &result);
+}
+
+static size_t
+largest_statement(const struct db_conn *conn)
+{
+	return conn->session.packet_max > PACKET_OVERHEAD ? conn->session.packet_max - PACKET_OVERHEAD : 1;
+}
+
+static void
 start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
 {
 	ASSERT(!conn->failed && conn->answer == NULL && conn->due == NULL && answer != NULL);
 	conn->answer = answer;
 	conn->answer_arg = arg;
 	set_timer(conn, conn->config->query_timeout + DB_GRACE_SECONDS);
+	event_del(&conn->alive);
 	watch(conn, 0);
+	if (conn->opened && len > largest_statement(conn)) { /* the server would close the connection */
+		do_later(conn, refuse);
+		return;
+	}
 	intake_begin(&conn->intake, conn->answer_max == 0 ? DB_ANSWER_MAX : conn->answer_max);
 	conn->answer_max = 0;
 	mysql_text_start(&conn->text, conn->mysql, &conn->intake, sql, len);
@@ -309,6 +346,32 @@ start(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, v
 		do_later(conn, follow); /* nobody is told anything before start() returns */
 	else
 		follow(conn);
+}
+
+static void
+on_shown(void *arg, const struct db_result *result)
+{
+	struct db_conn *conn = arg;
+	db_answer_fn *answer = conn->next_answer;
+	conn->showing = false;
+	conn->next_answer = NULL;
+	if (!result->error.lost && answer != NULL)
+		start(conn, conn->next_sql, conn->next_len, answer, conn->next_arg);
+	else if (answer != NULL)
+		answer(conn->next_arg, result);
+	else if (result->error.lost)
+		conn->events->lost(conn->arg, &result->error);
+}
+
+static void
+show_life(evutil_socket_t fd, short what, void *arg)
+{
+	static const char sql[] = "DO 0";
+	(void)fd;
+	(void)what;
+	struct db_conn *conn = arg;
+	conn->showing = true;
+	start(conn, sql, strlen(sql), on_shown, conn);
 }
 
 static void
@@ -382,6 +445,7 @@ drop(struct db_conn *conn)
 {
 	watch(conn, 0);
 	event_del(&conn->timer);
+	event_del(&conn->alive);
 	conn->due = NULL;
 	mysql_text_abandon(&conn->text);
 	intake_end(&conn->intake);
@@ -418,6 +482,7 @@ mysql_conn_open(struct event_base *base, const struct database_config *config, u
 	conn->arg = arg;
 	event_assign(&conn->io, base, -1, 0, on_io, conn);
 	evtimer_assign(&conn->timer, base, on_timer, conn);
+	evtimer_assign(&conn->alive, base, show_life, conn);
 	bool there = db_host(config->host, 0, &conn->host);
 	ASSERT(there);
 	connect_host(conn);
@@ -427,27 +492,28 @@ mysql_conn_open(struct event_base *base, const struct database_config *config, u
 static size_t
 mysql_conn_statement_max(const struct db_conn *conn)
 {
-	return !conn->opened ? 0 : conn->session.packet_max > PACKET_OVERHEAD ? conn->session.packet_max - PACKET_OVERHEAD : 1;
+	return conn->opened ? largest_statement(conn) : 0;
 }
 
-static void
-refuse(struct db_conn *conn)
+/* Has the owner nothing under way? */
+static bool
+is_idle(const struct db_conn *conn)
 {
-	struct db_result result = { .error = db_error_make(DB_TOO_BIG, "1153", "the statement is larger than max_allowed_packet", NULL) };
-	give_answer(conn, &result);
+	return conn->answer == NULL || (conn->showing && conn->next_answer == NULL);
 }
 
 static void
 mysql_conn_query(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg)
 {
-	ASSERT(conn->opened && !conn->failed && conn->answer == NULL);
-	if (len <= mysql_conn_statement_max(conn)) {
+	ASSERT(conn->opened && !conn->failed && is_idle(conn) && answer != NULL);
+	if (conn->showing) {
+		conn->next_sql = sql;
+		conn->next_len = len;
+		conn->next_answer = answer;
+		conn->next_arg = arg;
+	} else {
 		start(conn, sql, len, answer, arg);
-		return;
 	}
-	conn->answer = answer; /* the server would close the connection */
-	conn->answer_arg = arg;
-	do_later(conn, refuse);
 }
 
 static bool
@@ -460,7 +526,7 @@ mysql_conn_joins(const struct db_conn *conn)
 static void
 mysql_conn_expect(struct db_conn *conn, size_t bytes)
 {
-	ASSERT(conn->opened && conn->answer == NULL);
+	ASSERT(conn->opened && is_idle(conn));
 	conn->answer_max = bytes;
 }
 

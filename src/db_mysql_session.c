@@ -12,7 +12,8 @@ enum { SETTINGS, ISOLATION, CONNECT_QUERY, CHECK, STATEMENTS };
 
 static const struct db_error no_error = { .class = DB_OK, .row = -1, .offset = -1 };
 
-/* MariaDB alone reads what stands in M!. */
+/* MariaDB alone reads what stands in M!, and not what MySQL reads from 5.7 on. MySQL has no time limit for transactions that are idle, only one for all
+ * sessions that are: the driver shows then and now that it lives. */
 static void
 add_settings(const struct database_config *config, unsigned idle_transaction_s, struct buf *sql)
 {
@@ -21,6 +22,8 @@ add_settings(const struct database_config *config, unsigned idle_transaction_s, 
 	    " time_zone = '+00:00', autocommit = 1, innodb_lock_wait_timeout = %u, lock_wait_timeout = %u"
 	    " /*M!100300 , idle_write_transaction_timeout = %u, max_statement_time = %u */",
 	    limit, limit, idle_transaction_s, limit);
+	if (idle_transaction_s > 0)
+		buf_addf(sql, " /*!50700 , wait_timeout = %u */", idle_transaction_s);
 }
 
 static const char isolation[] = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";

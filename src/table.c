@@ -80,7 +80,7 @@ static const char postgresql_query[] =
     " ORDER BY 1, 2, 3";
 
 /* MySQL 5.7 and up, MariaDB. MariaDB alone reads what stands in M!: its JSON is a longtext with a check, and MySQL's list of checks has no table
- * names. Every %1$s is the schema, %2$s the table. */
+ * names; it shows a default as an expression, the word NULL in quotes. Every %1$s is the schema, %2$s the table. */
 static const char mysql_query[] =
     "SELECT 'table', 0, t.table_name, COALESCE(t.engine, ''), '', t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED'),"
     "  COALESCE((SELECT e.transactions FROM information_schema.engines e WHERE e.engine = t.engine), 'NO') = 'YES', 0"
@@ -91,7 +91,7 @@ static const char mysql_query[] =
     "   WHERE k.constraint_schema = %1$s AND k.table_name = %2$s"
     "   AND k.check_clause = CONCAT('json_valid(`', REPLACE(c.column_name, '`', '``'), '`)')) THEN 'json' ELSE */"
     "  c.data_type /*M!100300 END */,"
-    "  c.is_nullable = 'YES', COALESCE(c.column_default, 'NULL') <> 'NULL' OR c.extra LIKE '%%auto_increment%%', c.extra LIKE '%% GENERATED%%'"
+    "  c.is_nullable = 'YES', (c.column_default IS NOT NULL /*M!100300 AND c.column_default <> 'NULL' */) OR c.extra LIKE '%%auto_increment%%', c.extra LIKE '%% GENERATED%%'"
     " FROM information_schema.columns c WHERE c.table_schema = %1$s AND c.table_name = %2$s"
     " UNION ALL"
     " SELECT 'unique', s.seq_in_index, s.index_name, s.column_name, '', 0, 0, 0"

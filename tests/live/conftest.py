@@ -1,7 +1,7 @@
 """Fixtures for tests against real servers.
 
 redis_server, pg, mysql and build live for the whole session; `clean` gives a test empty ones. `db` runs a test once with each database.
-SLUICE_BUILD names a build directory (with sanitizers), SLUICE_RELEASE_BUILD one that is compiled for speed.
+`mysql` is MariaDB, or MySQL where SLUICE_MYSQLD names its program. SLUICE_BUILD names a build directory (with sanitizers), SLUICE_RELEASE_BUILD one that is compiled for speed.
 """
 
 import os
@@ -76,7 +76,7 @@ def pg(_started):
 
 @pytest.fixture(scope="session")
 def mysql(_started):
-    yield from _server(_started, servers.MariaDB())
+    yield from _server(_started, servers.mysql_class()())
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def db(request, redis_server):
     return server
 
 
-@pytest.fixture(scope="module", params=[servers.PostgreSQL, servers.MariaDB], ids=["postgresql", "mysql"])
+@pytest.fixture(scope="module", params=[servers.PostgreSQL, servers.mysql_class()], ids=["postgresql", "mysql"])
 def tls(request):
     """A second database of each kind in turn, with TLS."""
     with tempfile.TemporaryDirectory(prefix="sl.") as path:

@@ -263,6 +263,7 @@ class Database(Server):
     """What PostgreSQL and MariaDB have in common. `host` and `user`, `dbname` are what sluice.ini says; query() asks as superuser."""
 
     driver = None  # as in sluice.ini
+    flavor = None  # "postgresql", "mariadb" or "mysql"
     connections_sql = None  # id, user and application of every client connection
 
     def __init__(self, kind, durable, max_connections, options):
@@ -326,7 +327,7 @@ class Database(Server):
 
 
 class PostgreSQL(Database):
-    driver = "postgresql"
+    driver = flavor = "postgresql"
     account = "postgres"
     stop_signal = signal.SIGINT  # "fast": sessions are ended, nothing is lost
     connections_sql = "SELECT pid, usename, application_name FROM pg_stat_activity WHERE backend_type = 'client backend'"
@@ -374,6 +375,7 @@ class PostgreSQL(Database):
 
 class MariaDB(Database):
     driver = "mysql"
+    flavor = "mariadb"
     account = "mysql"
     # The application's name is known to the performance schema only, which is off to save memory.
     connections_sql = "SELECT id, user, '' FROM information_schema.processlist WHERE user NOT IN ('system user', 'event_scheduler')"
@@ -382,11 +384,14 @@ class MariaDB(Database):
         super().__init__("my", durable, max_connections, options)
         self.host = os.path.join(self.directory, "sql.sock")
         self.data = os.path.join(self.directory, "data")
-        self._prepare([find_program("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
-                       f"--datadir={self.data}"])
+        self._prepare(self._install())
         self.start()
         self._set_up("mysql", f"CREATE USER {self.user}@localhost", f"CREATE DATABASE {self.dbname}",
                      f"GRANT ALL ON {self.dbname}.* TO {self.user}@localhost")
+
+    def _install(self):
+        return [find_program("mariadb-install-db"), "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
+                f"--datadir={self.data}"]
 
     def command(self):
         durable = 1 if self.durable else 2
@@ -402,6 +407,11 @@ class MariaDB(Database):
     def client(self, dbname=None, user="root"):
         return pymysql.connect(unix_socket=self.host, user=user, database=dbname or self.dbname, charset="utf8mb4", autocommit=True)
 
+    def make_user(self, user, password=None):
+        """A user, `name@host`, who may log in and nothing else."""
+        self.execute(f"DROP USER IF EXISTS {user}")
+        self.execute(f"CREATE USER {user}" + (f" IDENTIFIED BY '{password}'" if password else ""))
+
     def clean(self):
         """An empty database, nobody logged in as `user`."""
         for connection in self.connections():
@@ -413,6 +423,27 @@ class MariaDB(Database):
         self.query(f"DROP DATABASE IF EXISTS {self.dbname}")
         self.query(f"CREATE DATABASE {self.dbname} CHARACTER SET utf8mb4")
         self._admin.select_db(self.dbname)
+
+
+class MySQL(MariaDB):
+    """The other server of that protocol."""
+
+    flavor = "mysql"
+
+    def _install(self):
+        return [os.environ["SLUICE_MYSQLD"], "--no-defaults", "--initialize-insecure", f"--datadir={self.data}"]
+
+    def command(self):
+        durable = 1 if self.durable else 2
+        return [os.environ["SLUICE_MYSQLD"], "--no-defaults", f"--datadir={self.data}", f"--socket={self.host}", "--skip-networking", "--mysqlx=OFF",
+                f"--pid-file={self.directory}/pid", f"--max-connections={self.max_connections}", f"--innodb-flush-log-at-trx-commit={durable}",
+                "--innodb-buffer-pool-size=128M", "--innodb-redo-log-capacity=128M", "--character-set-server=utf8mb4", "--skip-log-bin",
+                "--secure-file-priv=", f"--innodb-directories={workspace()}", "--performance-schema=off", "--skip-name-resolve"] + self.options
+
+
+def mysql_class():
+    """MySQL where SLUICE_MYSQLD names its program, else MariaDB."""
+    return MySQL if "SLUICE_MYSQLD" in os.environ else MariaDB
 
 
 class Sampler:

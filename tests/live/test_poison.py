@@ -128,6 +128,7 @@ def test_rules_of_the_table(driver, rule, request, redis_server, redis_client, s
     request.getfixturevalue("clean")
     make_table(db)
     statements, code = RULES[driver][rule]
+    code = "3819" if db.flavor == "mysql" and rule == "check" else code
     for statement in statements:
         db.user_execute(statement)
     push(redis_client, "orders", range(20))
@@ -236,6 +237,8 @@ def test_right_taken_away_while_running(db, redis_server, redis_client, sluice):
 
 @pytest.mark.parametrize("engine", ["MyISAM", "MEMORY", "Aria"])
 def test_table_without_transactions(mysql, redis_server, redis_client, sluice, engine):
+    if mysql.flavor == "mysql" and engine == "Aria":
+        pytest.skip("MySQL has no Aria")
     mysql.user_execute(f"CREATE TABLE orders (id bigint) ENGINE={engine}")
     redis_client.lpush("orders", *[f'{{"id":{number}}}' for number in range(100)])
     daemon = sluice(queue_config(redis_server, mysql))

@@ -118,7 +118,7 @@ def login(db):
             file.write("local all keeper scram-sha-256\n" + rules)
         db.query("SELECT pg_reload_conf()")
     else:
-        db.execute("CREATE OR REPLACE USER keeper@localhost IDENTIFIED BY 'none'")
+        db.make_user("keeper@localhost", "none")
         db.execute(f"GRANT ALL ON {db.dbname}.* TO keeper@localhost")
 
     def change(password):

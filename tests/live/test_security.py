@@ -126,7 +126,7 @@ def guarded(db, redis_server, redis_client, directory):
             file.write("local all guarded scram-sha-256\n" + rules)
         db.query("SELECT pg_reload_conf()")
     else:
-        db.execute(f"CREATE OR REPLACE USER guarded@localhost IDENTIFIED BY '{SQL_SECRET}'")
+        db.make_user("guarded@localhost", SQL_SECRET)
         db.execute(f"GRANT ALL ON {db.dbname}.* TO guarded@localhost")
 
     def login(right):
@@ -687,7 +687,7 @@ def small_user(db, name):
     if db.driver == "postgresql":
         db.execute(f"CREATE ROLE {name} LOGIN")
     else:
-        db.execute(f"CREATE OR REPLACE USER {user}")
+        db.make_user(user)
     try:
         yield name
     finally:

@@ -38,7 +38,16 @@ def wait_empty(client, *keys, seconds=DRAIN_SECONDS):
     wait_until(lambda: not client.exists(*keys), seconds, f"the end of {keys}", pause=0.005)
 
 
-CONNECTION = {"postgresql": "who int DEFAULT pg_backend_pid()", "mysql": "who int DEFAULT (connection_id())"}  # a column: who stored the row
+def add_columns(db, table, columns):
+    """Adds {name: (type, default)}. In two steps: MySQL lets no column begin with such a default."""
+    for name, (kind, default) in columns.items():
+        db.user_execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+        db.user_execute(f"ALTER TABLE {table} ALTER {name} SET DEFAULT {default}")
+
+
+def connection_column(db):
+    """For add_columns(): who stored the row."""
+    return {"who": ("int", "pg_backend_pid()" if db.driver == "postgresql" else "(connection_id())")}
 
 
 def slow_down(db, table, seconds):
@@ -129,16 +138,16 @@ def test_max_batches(db, redis_server, redis_client, sluice, max_batches):
     """The server writes down when each batch began and when its last row came; looking at its list of sessions would not see one moment."""
     make_table(db)
     if db.driver == "postgresql":
-        columns = "began timestamptz DEFAULT now()", "stored timestamptz DEFAULT clock_timestamp()"
+        times = {"began": ("timestamptz", "now()"), "kept": ("timestamptz", "clock_timestamp()")}
     else:
-        columns = "began datetime(6) DEFAULT now(6)", "stored datetime(6) DEFAULT sysdate(6)"
-    db.user_execute("ALTER TABLE orders " + ", ".join(f"ADD COLUMN {column}" for column in (*columns, CONNECTION[db.driver])))
+        times = {"began": ("datetime(6)", "(now(6))"), "kept": ("datetime(6)", "(sysdate(6))")}
+    add_columns(db, "orders", times | connection_column(db))
     slow_down(db, "orders", 0.002)
     sluice(queue_config(redis_server, db, queue={"batch_rows": 10, "max_batches": max_batches}, pool_size=5))
     pushed = push(redis_client, "orders", range(400))
     wait_empty(redis_client)
-    batches = db.query("SELECT began, max(stored) FROM orders GROUP BY began, who")
-    changes = sorted([(began, 1) for began, _stored in batches] + [(stored, -1) for _began, stored in batches])
+    batches = db.query("SELECT began, max(kept) FROM orders GROUP BY began, who")
+    changes = sorted([(began, 1) for began, _kept in batches] + [(kept, -1) for _began, kept in batches])
     assert max(itertools.accumulate(change for _time, change in changes)) == max_batches and len(batches) >= 40
     assert audit(redis_client, db, pushed) == (400, 0)
 
@@ -160,7 +169,7 @@ def test_queues_make_the_ledger_together(db, redis_server, redis_client, sluice)
 def test_single_orders_come_by_the_connection_used_last(db, redis_server, redis_client, sluice):
     """What a connection's server process needs is in the caches still. A look at the table now and then may take its turn on another one."""
     make_table(db)
-    db.user_execute(f"ALTER TABLE orders ADD COLUMN {CONNECTION[db.driver]}")
+    add_columns(db, "orders", connection_column(db))
     sluice(queue_config(redis_server, db, pool_size=5))
     for number in range(20):
         push(redis_client, "orders", [number])

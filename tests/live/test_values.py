@@ -190,11 +190,33 @@ READ_AS = {"raw": "HEX(%s)", "bits": "BIN(%s)", "number": "TRIM(TRAILING '.' FRO
            "stamp": "CONVERT_TZ(%s, @@session.time_zone, '+00:00')"}
 
 
+MARIADB_ALONE = ("uid", "addr")  # types that MySQL does not have
+# What is otherwise on MySQL, which takes JSON apart; by column and what is sent.
+ON_MYSQL = {
+    ("doc", '{"b" :1,\n"a": 9007199254740993, "a":[12.10, null]}'): '{"a": [12.1, null], "b": 1}',
+    ("doc", "12.10"): "12.1",
+    ("doc", '{"z":"\\u0000","e":"\\ud83d\\ude00"}'): '{"e": "\U0001f600", "z": "\\u0000"}',
+    ("money", '"12.10 EUR"'): Refused("1366"),
+    ("number", "1e400"): Refused("1366"),
+}
+
+
+def columns_of(db):
+    """{name: type}."""
+    return {name: kind for name, kind in COLUMNS[db.driver].items() if db.flavor != "mysql" or name not in MARIADB_ALONE}
+
+
+def cases_of(db):
+    """What holds for this server."""
+    cases = [case for case in CASES[db.driver] if case.column in columns_of(db)]
+    return cases if db.flavor != "mysql" else [case._replace(arrives=ON_MYSQL.get((case.column, case.sent), case.arrives)) for case in cases]
+
+
 def make_things(db):
     if db.driver == "postgresql":
         db.user_execute("""CREATE TYPE mood AS ENUM ('ok', 'sad', 'it''s "so" \\')""")
         db.user_execute("CREATE DOMAIN positive AS int CHECK (VALUE > 0)")
-    columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS[db.driver].items())
+    columns = ", ".join(f"{name} {kind}" for name, kind in columns_of(db).items())
     db.user_execute(f"CREATE TABLE things ({columns})")
 
 
@@ -232,7 +254,7 @@ def verdict(case, letter, stored, names_column):
 @pytest.mark.parametrize("mode", ["insert", "ignore", "upsert"])
 def test_what_is_sent_arrives(db, mode, redis_server, redis_client, sluice):
     make_things(db)
-    cases = CASES[db.driver]
+    cases = cases_of(db)
     messages = [f'{{"id":{number},"{case.column}":{case.sent}}}' for number, case in enumerate(cases)]
     redis_client.lpush("orders", *messages)
     sluice(queue_config(redis_server, db, queue={"table": "things", "mode": mode, **({} if mode == "insert" else {"key": "id"})}))
