@@ -5,6 +5,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import subprocess
 import urllib.parse
 
@@ -47,6 +48,19 @@ def check_offline(build, directory, text):
 
 def seconds(text):
     return int(re.fullmatch(r"(\d+)s", text)[1])
+
+
+# -- a release
+
+def test_release_is_whole(build, tmp_path):
+    """All that git knows, so that the commands of README.md work there too."""
+    if not os.path.exists(os.path.join(TREE, ".git")) or not shutil.which("git"):
+        pytest.skip("no checkout, or no git")
+    known = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-z"], cwd=TREE, capture_output=True, text=True, timeout=SECONDS, check=True)
+    place = tmp_path / "sluice"
+    subprocess.run(["make", "distdir", f"distdir={place}"], cwd=build.directory, capture_output=True, timeout=SECONDS, check=True)
+    gone = [path for path in known.stdout.split("\0") if path and os.path.exists(os.path.join(TREE, path)) and not (place / path).exists()]
+    assert not gone
 
 
 # -- Debian
