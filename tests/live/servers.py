@@ -438,7 +438,7 @@ class MySQL(MariaDB):
         return [os.environ["SLUICE_MYSQLD"], "--no-defaults", f"--datadir={self.data}", f"--socket={self.host}", "--skip-networking", "--mysqlx=OFF",
                 f"--pid-file={self.directory}/pid", f"--max-connections={self.max_connections}", f"--innodb-flush-log-at-trx-commit={durable}",
                 "--innodb-buffer-pool-size=128M", "--innodb-redo-log-capacity=128M", "--character-set-server=utf8mb4", "--skip-log-bin",
-                "--secure-file-priv=", f"--innodb-directories={workspace()}", "--performance-schema=off", "--skip-name-resolve"] + self.options
+                "--secure-file-priv=", f"--innodb-directories={self.directory}/disk", "--performance-schema=off", "--skip-name-resolve"] + self.options
 
 
 def mysql_class():

@@ -192,6 +192,18 @@ def test_tls(probe, tls):
     assert way(sslmode=verify_full, sslrootcert=tls.ca, host="127.1") in ("setup", "reconnect")
 
 
+def test_password_over_tcp(probe, tls):
+    """MySQL wants it encrypted: by TLS, or by a key that it sends. What it then remembers is enough for the next login."""
+    if tls.server.driver == "postgresql":
+        pytest.skip("of MySQL and MariaDB")
+    for mode in range(3):  # disable, prefer, require
+        tls.server.make_user("asked@127.0.0.1", "secret")
+        for password, event in (("wrong", "failed"), ("secret", "opened"), ("secret", "opened"), ("wrong", "failed")):
+            line = probe(tls.server, host="127.0.0.1", port=tls.port, user="asked", password=password, dbname="", sslmode=mode)[0]
+            assert (line["event"], line.get("code", "")) == (event, "1045" if event == "failed" else ""), (mode, line)
+    tls.server.query("DROP USER asked@127.0.0.1")
+
+
 def test_host_that_accepts_writes(probe, tls, request):
     """The first host is read-only, the second is not; then both are."""
     second = request.getfixturevalue("pg" if tls.server.driver == "postgresql" else "mysql").start()

@@ -39,7 +39,7 @@ def owner_of(client, daemons):
 
 def test_replaces_a_worker_mariadb(redis_server, mysql, redis_client, sluice):
     mysql.user_execute("""CREATE TABLE orders (id bigint PRIMARY KEY, customer_id int, email varchar(200), total decimal(14,2), currency char(3)
-        DEFAULT 'EUR', remark text DEFAULT 'none', items json, created_at datetime(3), updated_at timestamp NULL) ENGINE=InnoDB""")
+        DEFAULT 'EUR', remark text DEFAULT ('none'), items json, created_at datetime(3), updated_at timestamp NULL) ENGINE=InnoDB""")
     config = queue_config(redis_server, mysql)
     config["queue orders"] = {"source": "list:order_queue", "database": "shop", "table": "orders", "column.id": "$.orderId",
                               "column.customer_id": "$.customer.id", "column.email": "$.customer.email", "column.total": "$.total",

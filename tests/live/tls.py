@@ -4,7 +4,7 @@ import os
 import pwd
 import subprocess
 
-from servers import MariaDB, PostgreSQL, free_port
+from servers import PostgreSQL, free_port
 
 
 class Tls:
@@ -28,7 +28,7 @@ class Tls:
         else:
             self.server = kind(options=["--skip-networking=0", "--bind-address=127.0.0.1", f"--port={self.port}", f"--ssl-cert={cert}",
                                         f"--ssl-key={key}"])
-        if kind is MariaDB:
+        if kind is not PostgreSQL:
             self.server.query("CREATE USER sluice@'127.0.0.1'")
             self.server.query("GRANT ALL ON shop.* TO sluice@'127.0.0.1'")
 

@@ -208,11 +208,10 @@ def test_19_silence_around_a_commit(db, redis_server, redis_client, proxied, slu
 
 
 @contextlib.contextmanager
-def small_disk(db, directory, megabytes):
+def small_disk(db, megabytes):
     """A file system of its own that the server may use: its path. Skips the test where none can be made."""
-    path = os.path.join(directory, "disk")
-    os.chmod(directory, 0o755)
-    os.mkdir(path)
+    path = os.path.join(db.directory, "disk")
+    os.makedirs(path, exist_ok=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", path], check=False, capture_output=True).returncode != 0:
         pytest.skip("no file system can be mounted here")
     try:
@@ -223,8 +222,8 @@ def small_disk(db, directory, megabytes):
 
 
 @pytest.mark.slow
-def test_22_disk_full(db, redis_server, redis_client, directory, sluice):
-    with small_disk(db, directory, only(db, 3, 8)) as disk:
+def test_22_disk_full(db, redis_server, redis_client, sluice):
+    with small_disk(db, only(db, 3, 8)) as disk:
         if db.driver == "postgresql":
             db.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
             db.execute(f"GRANT CREATE ON TABLESPACE small TO {db.user}")
