@@ -164,7 +164,7 @@ def test_28_starts_without_enough_file_descriptors(db, redis_server, redis_clien
     pushed = push(redis_client, "orders", range(1000))
     daemon = sluice(busy_config(redis_server, db, pool_size=20), program=wrapped(release, directory, "ulimit -S -n 18"), start=False)
     daemon.start(wait=False)
-    daemon.wait_log("open files", 10)
+    wait_until(lambda: "open files" in daemon.log or "socket (24)" in daemon.log, 10, "a word of it")  # MariaDB's library has the number alone
     time.sleep(2)
     assert daemon.running() and daemon.cpu_seconds() < 0.5 * slowness(), "no spin"
     resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
