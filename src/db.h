@@ -83,7 +83,8 @@ struct db_ops {
 	 * idle-in-transaction `idle_transaction_s` seconds, statements query_timeout), runs connect_query. The config outlives the connection. */
 	struct db_conn *(*open)(struct event_base *base, const struct database_config *config, unsigned idle_transaction_s,
 	    const struct db_events *events, void *arg);
-	/* Runs sql[0..len): one statement, or, where joins() says so, several joined by `;`, with one answer.
+	/* Runs sql[0..len): one statement, or, where joins() says so, several joined by `;`, with one answer. PostgreSQL makes one transaction of several
+	 * that have no BEGIN, and commits it before the last of them is answered.
 	 * The text must stay valid until the answer. One that is not answered within query_timeout + 5 s: lost. */
 	void (*query)(struct db_conn *conn, const char *sql, size_t len, db_answer_fn *answer, void *arg);
 	/* The same for a text with one `COPY ... FROM STDIN`, with data[0..data_len). NULL where the server has no such thing. Text and data stay valid until

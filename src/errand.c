@@ -253,7 +253,7 @@ on_batch(void *arg, const struct db_result *result, long item)
 	}
 	struct answer a = rows_answer(e, result, item);
 	a.affected = affected;
-	a.part = !led ? STATEMENT_LEDGER : result->n_done == e->before + 1 ? STATEMENT_ROWS : STATEMENT_COMMIT;
+	a.part = led ? STATEMENT_ROWS : STATEMENT_LEDGER;
 	if (a.part != STATEMENT_ROWS)
 		a.item = -1;
 	finish(e, &a);
@@ -377,7 +377,7 @@ errand_prepare(const struct errand_place *place, struct encoder *encoder, struct
 	input.now_us = now_us;
 	ahead_use(place->ahead, encoder, &input, w, &s->batch);
 	task->together = task->ledger && task->piece == 0 && rows_may_follow(s, ledger_row_max(w) + STATEMENT_MARGIN);
-	task->commits = task->together && rows_may_commit(s);
+	task->commits = task->together && rows_may_be_guarded(s);
 	return !(s->batch.unknown_fields && place->mapping->by_name);
 }
 

@@ -1,7 +1,7 @@
 /* A batch on its way into the table.
  *
  *   whole:      statement, statement ...
- *   behind:     what the caller has to say first; the only statement; COMMIT, if it is a COPY and the caller wants it
+ *   behind:     what the caller has to say first; the only statement
  *   in pieces:  SAVEPOINT; rows 0..70, SAVEPOINT; rows 70..140 refused at 93, ROLLBACK TO; rows 70..93, SAVEPOINT; rows 94..164 ...
  *               where an error undoes its statement only: rows 0..70, rows 70..140 refused at 93, is the transaction there?, rows 70..93 ...
  *
@@ -258,25 +258,23 @@ rows_may_follow(const struct session *session, size_t lead)
 }
 
 bool
-rows_may_commit(const struct session *session)
+rows_may_be_guarded(const struct session *session)
 {
 	return session->batch.n == 1 && session->batch.statements[0].is_copy;
 }
 
 void
-rows_begin_behind(struct rows *r, struct session *session, unsigned lead, bool commit, rows_done_fn *done, void *arg)
+rows_begin_behind(struct rows *r, struct session *session, unsigned lead, bool guarded, rows_done_fn *done, void *arg)
 {
 	struct buf *sql = &session->sql;
-	ASSERT(rows_may_follow(session, sql->len) && (!commit || rows_may_commit(session)) && done != NULL);
-	*r = (struct rows){ .session = session, .lead = lead, .told = lead + 1 + commit, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
+	ASSERT(rows_may_follow(session, sql->len) && (!guarded || rows_may_be_guarded(session)) && done != NULL);
+	*r = (struct rows){ .session = session, .lead = lead, .told = lead + 1, .done = done, .arg = arg, .refused = NO_ROW, .hint = NO_ROW };
 	bool left = find_next(r);
 	ASSERT(left);
 	r->to = piece_end(r);
 	r->before = sql->len;
 	add_statement(r, sql);
-	if (commit)
-		buf_adds(sql, ";COMMIT");
-	send_rows(r, sql, commit ? lead - 1 : DB_NO_GUARD, on_behind);
+	send_rows(r, sql, guarded ? lead - 1 : DB_NO_GUARD, on_behind);
 }
 
 void

@@ -41,12 +41,13 @@ void rows_begin(struct rows *rows, struct session *session, uint32_t piece, rows
 /* May the batch be stored by rows_begin_behind(), if `lead` bytes go out before it? It is one statement, of no more bytes than are copied in less time than
  * a message takes. */
 bool rows_may_follow(const struct session *session, size_t lead) MUST_CHECK;
-/* Can COMMIT go out with the batch, and be run only if the statement before the batch changed exactly one row, and all rows were taken? Where the server
- * asks for the rows itself, once all before them is done. */
-bool rows_may_commit(const struct session *session) MUST_CHECK;
+/* Can the batch be stored only if the statement before it changed exactly one row? Where the server asks for the rows itself, once all before them is
+ * done. */
+bool rows_may_be_guarded(const struct session *session) MUST_CHECK;
 /* The same as rows_begin() for whole statements, behind what stands in the session's `sql`: `lead` statements, each with its `;`, which go out in one
- * message with the batch. `commit`: as rows_may_commit() says. `done` gets the answer to all of them: result->n_done and changed tell. */
-void rows_begin_behind(struct rows *rows, struct session *session, unsigned lead, bool commit, rows_done_fn *done, void *arg);
+ * message with the batch. Without a BEGIN among them, or before, all that is a transaction of its own. `guarded`: as rows_may_be_guarded() says; or
+ * else the message fails. `done` gets the answer to all of them: result->n_done and changed tell. */
+void rows_begin_behind(struct rows *rows, struct session *session, unsigned lead, bool guarded, rows_done_fn *done, void *arg);
 /* In pieces only: leaves the row out that was refused last, and goes on behind it. */
 void rows_go_on(struct rows *rows);
 #endif

@@ -62,11 +62,11 @@ ask(struct task *t, enum statement_kind kind, struct statement *s)
 	*s = (struct statement){ .kind = kind, .epoch = t->epoch, .settled = t->settled, .slot = t->slot, .window = t->window, .piece = t->piece };
 	if (kind == STATEMENT_RING_CUT)
 		s->cut = t->cuts[t->step];
-	s->commit = kind == STATEMENT_BATCH && t->commits;
+	s->commit = kind == STATEMENT_BATCH && t->commits; /* a transaction of its own */
 	if (kind == STATEMENT_LEDGER || kind == STATEMENT_BATCH)
 		t->listed = t->window->n_rejects;
-	s->begin = programs[t->kind].transaction && !t->in_transaction;
-	t->in_transaction = programs[t->kind].transaction && kind != STATEMENT_COMMIT && kind != STATEMENT_ROLLBACK;
+	s->begin = programs[t->kind].transaction && !t->in_transaction && !s->commit;
+	t->in_transaction = programs[t->kind].transaction && !s->commit && kind != STATEMENT_COMMIT && kind != STATEMENT_ROLLBACK;
 	t->asked = kind;
 }
 
@@ -214,7 +214,6 @@ task_answer(struct task *t, const struct answer *a)
 		break;
 	case STATEMENT_BATCH:
 		t->duplicates = a->duplicates;
-		t->in_transaction = !t->commits || a->affected != 1;
 		take_affected(t, a->affected);
 		break;
 	case STATEMENT_LEDGER:

@@ -6,7 +6,7 @@
  *   RECALL   read the ring
  *   CUT      take dead history out of the ring, fenced by the epoch, commit
  *   STORE    the ledger row under our epoch, the rows, the row once more if rows were refused, commit: exactly once rests on these being one transaction.
- *            Where the connection can, the row and the rows go out in one message, and COMMIT with them
+ *            Where the connection can, the row and the rows go out in one message, which may be all of the transaction
  *   RESOLVE  a COMMIT was not answered: read the ledger row with a lock, which waits for the old transaction's end
  */
 #ifndef SLUICE_TASK_H
@@ -49,7 +49,7 @@ enum statement_kind {
 	STATEMENT_EPOCH,      /* set `epoch` on all rows of the queue */
 	STATEMENT_RING_READ,  /* all rows; hashes and dead of those that end behind `settled`, or are of another generation: not */
 	STATEMENT_RING_CUT,   /* apply `cut` where the row has `epoch` */
-	STATEMENT_BATCH,      /* LEDGER and ROWS in one message; `commit`: and COMMIT, if LEDGER changed one row and ROWS were taken */
+	STATEMENT_BATCH,      /* LEDGER and ROWS in one message; `commit`: a transaction of its own, committed if LEDGER changed one row and ROWS were taken */
 	STATEMENT_LEDGER,     /* write `window` into `slot` where the row has `epoch` */
 	STATEMENT_ROWS,       /* store the window's rows, but for its rejects */
 	STATEMENT_ROW_LOCK,   /* lock and read the row in `slot` */
@@ -66,20 +66,20 @@ struct statement {
 	const struct window *window;
 	uint32_t piece;           /* ROWS: rows that a refusal may undo; 0: it undoes the whole transaction */
 	bool again;               /* ROWS: go on, the item that was refused is a reject now */
-	bool commit;              /* BATCH: with COMMIT */
+	bool commit;              /* BATCH: commits; whatever the answer, no transaction is open behind it */
 	struct ledger_cut cut;
 };
 
 /* What came back. */
 struct answer {
 	struct db_error error;         /* class DB_OK: none */
-	enum statement_kind part;      /* BATCH: LEDGER, ROWS or COMMIT, whichever the error is about; after a loss not known */
+	enum statement_kind part;      /* BATCH: LEDGER or ROWS, whichever the error is about; after a loss not known */
 	long item;                     /* DB_DATA: index in the window of the item that the server named; -1: not named */
 	uint64_t affected;             /* LEDGER, BATCH, CUT: rows of the ledger that were changed */
 	uint64_t taken;                /* ROWS: rows that SQL has taken since the last answer, also where it refused one then */
 	uint64_t duplicates;           /* ROWS: rows that were there already (mode ignore) */
 	bool altered;                  /* CATALOGUE: the table is not what it was when it was last looked at */
-	bool rolled_back;              /* COMMIT, or BATCH with it, was answered with ROLLBACK */
+	bool rolled_back;              /* COMMIT was answered with ROLLBACK */
 	uint64_t epoch;                /* RING_LOCK: highest there */
 	const struct ledger_row *rows; /* RING_READ, ROW_LOCK: n_rows of them, valid during the call */
 	size_t n_rows;
@@ -108,7 +108,7 @@ struct task {
 	uint32_t slot;           /* STORE, RESOLVE */
 	uint32_t piece;          /* STORE: as in the statement */
 	bool together;           /* STORE: ask for a BATCH instead of LEDGER and ROWS; only where `piece` is 0 */
-	bool commits;            /* STORE: with COMMIT in it; only with `together` */
+	bool commits;            /* STORE: which commits; only with `together` */
 	struct ledger_cut *cuts; /* CUT: n_cuts of them; owned */
 	size_t n_cuts;
 	/* from here on task.c's own */

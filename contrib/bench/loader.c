@@ -29,7 +29,7 @@
 
 /* One transaction, ready to be sent. */
 struct ready {
-	struct buf first;   /* the first message: BEGIN, its ledger row and, where they are one statement, its rows; behind a COPY its COMMIT */
+	struct buf first;   /* the first message: BEGIN, its ledger row and, where they are one statement, its rows; with a COPY without BEGIN */
 	bool joined;        /* they are */
 	bool commits;       /* and it does */
 	struct batch batch; /* its rows */
@@ -104,17 +104,16 @@ make_ready(struct load *l, struct encoder *encoder, const struct item *items, ui
 	struct encode_input input = { .mapping = l->mapping, .items = items, .n_items = n_items, .max_item_bytes = SIZE_MAX, .statement_max = 15 << 20 };
 
 	*ready = (struct ready){ .first = BUF_INIT, .batch = BATCH_INIT };
-	buf_adds(&ready->first, "BEGIN;");
-	ledger_sql(is_pg(l) ? &db_postgresql : &db_mysql, l->queue->target->driver, l->queue->name, GENERATION, &ledger, &ready->first);
 	encode(encoder, &input, &ready->batch, on_reject, NULL);
+	ready->joined = ready->batch.n == 1;
+	ready->commits = ready->joined && ready->batch.statements[0].is_copy; /* all of it is a transaction */
+	if (!ready->commits)
+		buf_adds(&ready->first, "BEGIN;");
+	ledger_sql(is_pg(l) ? &db_postgresql : &db_mysql, l->queue->target->driver, l->queue->name, GENERATION, &ledger, &ready->first);
 	for (size_t i = 0; i < ready->batch.n; i++)
 		buf_cstr(&ready->batch.statements[i].sql);
-	ready->joined = ready->batch.n == 1;
 	if (ready->joined)
 		buf_addf(&ready->first, ";%s", buf_cstr(&ready->batch.statements[0].sql));
-	ready->commits = ready->joined && ready->batch.statements[0].is_copy;
-	if (ready->commits)
-		buf_adds(&ready->first, ";COMMIT");
 	buf_cstr(&ready->first);
 	window_free(&window);
 	l->n++;
@@ -158,10 +157,11 @@ static void
 store(struct sql *sql, const struct ready *ready)
 {
 	const struct batch_statement *statements = ready->batch.statements;
-	unsigned long changed[4]; /* by BEGIN, the ledger row, the rows and COMMIT */
+	unsigned long changed[3]; /* by BEGIN, the ledger row and the rows */
+	unsigned begin = !ready->commits;
 
-	sql_do_all(sql, ready->first.data, ready->first.len, ready->joined ? copy_of(statements) : NULL, changed, 2U + ready->joined + ready->commits);
-	if (changed[1] != 1)
+	sql_do_all(sql, ready->first.data, ready->first.len, ready->joined ? copy_of(statements) : NULL, changed, begin + 1U + ready->joined);
+	if (changed[begin] != 1)
 		sql_die(LEDGER_TABLE, "no such row");
 	for (size_t i = ready->joined ? 1 : 0; i < ready->batch.n; i++)
 		sql_do_all(sql, statements[i].sql.data, statements[i].sql.len, copy_of(&statements[i]), changed, 1);

@@ -584,6 +584,30 @@ def test_copy_that_is_guarded(probe, small_pg, directory, there):
     assert lines[-1]["rows"] == ([["1", "3.00"], ["2", "2.00"]] if there else [])
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_several_statements_are_a_transaction(probe, small_pg, directory, there):
+    """Without BEGIN and COMMIT: all of them, or none; and none is open behind them."""
+    if there:
+        small_pg.execute("INSERT INTO small VALUES (1, 1, NULL)")
+    text = f"INSERT INTO small VALUES (3, 3, NULL); UPDATE small SET total = 2 WHERE id = 1; {COPY}"
+    lines = probe(small_pg, "guarded", "1", text, file_with(directory, "2\t1\t\\N\n"), "query", "SELECT id, total FROM small ORDER BY id", "query", "BEGIN")
+    answer = answer_of(lines, 0)
+    assert (answer["done"], answer["changed"], answer["class"]) == ((3, [1, 1, 1], "ok") if there else (2, [1, 0], "retry"))
+    assert lines[2]["rows"] == ([["1", "2.00"], ["2", "1.00"], ["3", "3.00"]] if there else [])
+    assert lines[3]["class"] == "ok"
+
+
+def test_an_error_at_the_implicit_commit(probe, small_pg, directory):
+    """It is the answer: the server does not say that the last statement is done before all of it is committed."""
+    small_pg.execute("CREATE TABLE late (id bigint UNIQUE DEFERRABLE INITIALLY DEFERRED)")
+    grant(small_pg, "late")
+    path = file_with(directory, "1\n1\n")
+    lines = probe(small_pg, "copy", "INSERT INTO small VALUES (1, 1, NULL); COPY late FROM STDIN", path, "query", "SELECT count(*) FROM small")
+    answer = answer_of(lines, 0)
+    assert (answer["class"], answer["code"], answer["done"]) == ("data", "23505", 1)
+    assert lines[2]["rows"] == [["0"]]
+
+
 def test_copy_of_nothing(probe, small_pg, directory):
     answer = answer_of(probe(small_pg, "copy", COPY, file_with(directory, ""), "query", "SELECT 1"), 0)
     assert answer["class"] == "ok" and answer["affected"] == 0

@@ -55,12 +55,13 @@ mutant 0 "a lost COMMIT counts as done" task.c \
 mutant 0 "ledger row outside of the transaction" task.c \
 	'[TASK_STORE] = { 4, { STATEMENT_BATCH, STATEMENT_LEDGER, STATEMENT_ROWS, STATEMENT_COMMIT }, true }' \
 	'[TASK_STORE] = { 4, { STATEMENT_BATCH, STATEMENT_ROWS, STATEMENT_COMMIT, STATEMENT_LEDGER }, true }'
-mutant 0 "a COMMIT that was lost with its rows counts as failed" task.c \
+mutant 0 "a batch that commits and was lost counts as failed" task.c \
 	'bool unheard = a->error.lost && t->asked == STATEMENT_BATCH && t->commits;' 'bool unheard = false;'
-mutant 0 "COMMIT is said once more behind rows that took it along" task.c \
+mutant 0 "COMMIT is said behind a batch that commits" task.c \
 	'return t->commits;' 'return false;'
-mutant 0 "a transaction stays open whose COMMIT was not run for the sake of its epoch" task.c \
-	't->in_transaction = !t->commits || a->affected != 1;' 't->in_transaction = !t->commits;'
+mutant 0 "BEGIN before a batch that commits" task.c \
+	's->begin = programs[t->kind].transaction && !t->in_transaction && !s->commit;' \
+	's->begin = programs[t->kind].transaction && !t->in_transaction;'
 mutant 3 "no guard" queue_flow.c \
 	'for (unsigned i = 0; s->remove > 0 && i < 4; i++)' 'for (unsigned i = 0; i < 0; i++)'
 mutant "3 --seed 45000" "an unsettled ledger row is overwritten" queue_ring.c \
@@ -71,7 +72,7 @@ mutant 1 "a whole window or nothing is matched" queue_flow.c \
 mutant 1 "dead history stays in the ledger" queue_flow.c \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep };' \
 	'q->cuts[i] = (struct ledger_cut){ .slot = row->slot, .first = row->first, .count = keep + row->count };'
-mutant "1 --seed 91000" "the oldest row is overwritten while an empty one is in use" queue_ring.c \
+mutant "1 --seed 413000" "the oldest row is overwritten while an empty one is in use" queue_ring.c \
 	'ring->n_empty > 0 ? empty : spare' 'spare'
 mutant "1 --seed 113000" "no margin of rows that may be survivors" reconcile.c \
 	'from = firsts[plan_margin(n) - 1];' 'from = firsts[0];'

@@ -198,7 +198,7 @@ struct session {
 	uint32_t n_stored;
 	bool ledger_written;       /* LEDGER said 1 in this transaction */
 	bool refused;              /* ROWS in pieces refused an item of it, and may go on */
-	bool copying;              /* BATCH with COMMIT: the ledger row is written, and the client sends the rows */
+	bool copying;              /* BATCH that commits: the ledger row is written, and the client sends the rows */
 };
 
 /* -- one queue, outside of the daemons */

@@ -292,7 +292,7 @@ run_commit(struct world *w, struct session *s)
 	} else if (is_deferred_poison(s)) {
 		end(s);
 		set_error(s, DB_DATA, "refused at COMMIT");
-	} else if (fault(w, w->faults.commit_doubt)) {
+	} else if (s->request.s.kind == STATEMENT_COMMIT && fault(w, w->faults.commit_doubt)) { /* an error about a BATCH means that it is undone */
 		commit_in_doubt(w, s);
 	} else if (fault(w, w->faults.statement)) {
 		end(s);
@@ -302,20 +302,17 @@ run_commit(struct world *w, struct session *s)
 	}
 }
 
-/* The rows, and COMMIT where it goes out with them. */
+/* The rows, and what they are committed by where nobody will say COMMIT. */
 static void
 run_batch_rows(struct world *w, struct session *s)
 {
 	s->answer.part = STATEMENT_ROWS;
 	run_rows(w, s);
-	if (s->answer.error.class != DB_OK || !s->request.s.commit)
-		return;
-	run_commit(w, s);
-	if (s->answer.error.class != DB_OK)
-		s->answer.part = STATEMENT_COMMIT;
+	if (s->answer.error.class == DB_OK && s->request.s.commit)
+		run_commit(w, s);
 }
 
-/* Where COMMIT goes out with the rows, the server asks for them once the ledger row is written: a message later. */
+/* Where it commits, the server asks for the rows once the ledger row is written: a message later. */
 static void
 run_batch(struct world *w, struct session *s)
 {
@@ -323,8 +320,7 @@ run_batch(struct world *w, struct session *s)
 		run_ledger(s);
 	s->answer.affected = s->ledger_written;
 	if (!s->ledger_written && s->request.s.commit) {
-		end(s);
-		s->open = s->aborted = true; /* the COPY was made to fail */
+		end(s); /* the COPY was made to fail */
 	} else if (s->request.s.commit && !s->copying) {
 		s->copying = true;
 		s->ran = false;
@@ -340,13 +336,16 @@ check_order(struct world *w, struct session *s)
 	enum statement_kind kind = s->request.s.kind;
 	if (s->copying)
 		return;
-	if (s->request.s.begin && s->open)
+	bool begins = s->request.s.begin || s->request.s.commit;
+	if (s->request.s.begin && s->request.s.commit)
+		fail(w, "BEGIN before a statement that is a transaction of its own: it would stay open");
+	if (begins && s->open)
 		fail(w, "BEGIN in an open transaction: MySQL commits it");
-	if (s->request.s.begin) {
+	if (begins) {
 		s->lane = s->request.lane;
 		s->ledger = s->request.ledger;
 	}
-	s->open |= s->request.s.begin;
+	s->open |= begins;
 	if (s->open && s->ledger != s->request.ledger)
 		fail(w, "statement %d of %s in a transaction of %s", (int)kind, s->request.lane->name, s->lane->name);
 	bool needs_transaction = kind == STATEMENT_BATCH || kind == STATEMENT_LEDGER || kind == STATEMENT_ROWS || kind == STATEMENT_RING_LOCK || kind == STATEMENT_EPOCH ||
@@ -410,6 +409,8 @@ sql_run(struct world *w, struct session *s)
 			s->locked[i] |= needs(s, i);
 		run_sound(w, s);
 	}
+	if (s->request.s.commit && s->ran)
+		end(s);
 	trace(w, "sql %d: statement %d of %s: class %d, affected %llu%s", (int)(s - w->pool), (int)kind, s->worker == NULL ? "nobody" : s->worker->name,
 	    (int)s->answer.error.class, (unsigned long long)s->answer.affected, s->answer.error.message);
 }

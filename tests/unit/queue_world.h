@@ -43,7 +43,7 @@ struct world {
 	struct asked {
 		struct task *task;
 		enum statement_kind kind;
-		bool again, commit;
+		bool begin, again, commit;
 	} asked[ASKED_MAX];      /* n_asked statements that wait for their answer */
 	size_t n_asked;
 	char waits_for[3];       /* questions to Redis in their order: peek, settle */
@@ -133,7 +133,7 @@ on_ask(void *world, struct task *task, const struct statement *statement)
 {
 	struct world *w = world;
 	assert_true(w->n_asked < ASKED_MAX);
-	w->asked[w->n_asked++] = (struct asked){ task, statement->kind, statement->again, statement->commit };
+	w->asked[w->n_asked++] = (struct asked){ task, statement->kind, statement->begin, statement->again, statement->commit };
 }
 
 static void

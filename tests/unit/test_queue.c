@@ -1224,7 +1224,7 @@ a_batch_may_be_one_statement(void **state)
 }
 
 static void
-a_batch_that_was_lost_is_in_doubt_if_it_had_its_commit(void **state)
+a_batch_that_was_lost_is_in_doubt_if_it_commits(void **state)
 {
 	struct world *w = *state;
 	w->together = true;
@@ -1240,12 +1240,7 @@ a_batch_that_was_lost_is_in_doubt_if_it_had_its_commit(void **state)
 	assert_true(give(w));
 	answer_at(w, 0, STATEMENT_ROW_LOCK, &(struct answer){ .n_rows = 0 });
 	ok(w, STATEMENT_ROLLBACK);
-	assert_true(give(w));
-	batch_fails(w, STATEMENT_COMMIT, DB_UNKNOWN, -1); /* it had come to the COMMIT */
-	assert_true(give(w));
-	answer_at(w, 0, STATEMENT_ROW_LOCK, &(struct answer){ .n_rows = 0 });
-	ok(w, STATEMENT_ROLLBACK);
-	assert_int_equal(w->useless, 3);
+	assert_int_equal(w->useless, 2);
 	assert_true(give(w));
 	ok(w, STATEMENT_BATCH);
 	settle(w);
@@ -1260,26 +1255,17 @@ a_batch_fails_in_each_of_its_parts(void **state)
 	drain(w, "abcd");
 	show(w);
 	assert_true(give(w));
-	answer_at(w, 0, STATEMENT_BATCH, &(struct answer){ .part = STATEMENT_COMMIT, .item = -1, .affected = 1, .rolled_back = true });
-	assert_int_equal(w->n_asked, 0);
-	assert_int_equal(look(w).counters->committed, 0);
-	pass(w, 150);
-	assert_true(give(w));
+	assert_false(w->asked[0].begin);
 	batch_fails(w, STATEMENT_LEDGER, DB_RETRY, -1);
-	ok(w, STATEMENT_ROLLBACK);
+	assert_int_equal(w->n_asked, 0); /* nothing to roll back */
+	assert_int_equal(look(w).counters->committed, 0);
 	pass(w, 400);
 	assert_true(give(w));
 	ok(w, STATEMENT_CATALOGUE); /* the row was locked */
 	ok(w, STATEMENT_RING_MAKE);
 	assert_true(give(w));
-	batch_fails(w, STATEMENT_COMMIT, DB_DATA, -1);
-	assert_int_equal(w->n_asked, 0); /* nothing to roll back */
-	assert_int_equal(look(w).counters->split, 1);
-	assert_true(give(w));
 	batch_fails(w, STATEMENT_ROWS, DB_DATA, 1);
-	ok(w, STATEMENT_ROLLBACK);
-	assert_true(give(w));
-	ok(w, STATEMENT_BATCH);
+	assert_int_equal(w->n_asked, 0);
 	assert_true(give(w));
 	ok(w, STATEMENT_BATCH);
 	assert_int_equal(look(w).counters->committed, 3);
@@ -1294,7 +1280,7 @@ a_batch_under_an_old_epoch_is_rolled_back(void **state)
 	show(w);
 	assert_true(give(w));
 	answer_at(w, 0, STATEMENT_BATCH, &(struct answer){ .item = -1, .affected = 0 });
-	ok(w, STATEMENT_ROLLBACK);
+	assert_int_equal(w->n_asked, 0);
 	assert_int_equal(look(w).counters->fenced, 1);
 	assert_int_equal(look(w).counters->committed, 0);
 }
@@ -1369,7 +1355,7 @@ main(void)
 		STORY(errors_of_the_ledger_are_no_rows_fault),
 		STORY(only_the_very_window_ends_a_doubt),
 		STORY(a_batch_may_be_one_statement),
-		STORY(a_batch_that_was_lost_is_in_doubt_if_it_had_its_commit),
+		STORY(a_batch_that_was_lost_is_in_doubt_if_it_commits),
 		STORY(a_batch_fails_in_each_of_its_parts),
 		STORY(a_batch_under_an_old_epoch_is_rolled_back),
 		cmocka_unit_test(freeing_nothing_is_harmless),

@@ -81,7 +81,7 @@ COPY_END = b"c\x00\x00\x00\x04"  # a whole message of PostgreSQL's protocol
 
 
 def commit_of(db):
-    """What stands in the piece with which a batch is committed: COPY's end, behind which the server goes on to COMMIT by itself, or the word."""
+    """What stands in the piece with which a batch is committed: COPY's end, behind which the server commits by itself, or the word."""
     return only(db, COPY_END, b"COMMIT")
 
 
