@@ -587,7 +587,8 @@ def test_redis_by_another_way(db, redis_server, redis_client, sluice):
         reload(daemon, "redis: command_timeout 10 -> 7", config=changed(daemon, "redis", command_timeout=7))
         wait_at_work(redis_client)
         assert daemon.metric("sluice_takeovers_total", queue="orders") == 1
-        reload(daemon, "redis: url unix://", config=changed(daemon, "redis", url=f"redis://127.0.0.1:{redis_server.port}"))
+        reload(daemon, "redis: url unix://", "took the queue over: epoch 2",
+               config=changed(daemon, "redis", url=f"redis://127.0.0.1:{redis_server.port}"))
         wait_at_work(redis_client)
         assert daemon.metric("sluice_takeovers_total", queue="orders") == 2
         links = [(client["name"], client["addr"], client["age"], client["cmd"]) for client in redis_client.client_list()

@@ -115,7 +115,8 @@ def test_a_batch_is_two_messages(db, redis_server, redis_client, proxied, sluice
     """What it begins with and its rows, and the COMMIT; or a transaction without such words, and COPY's data: the faults below happen to these."""
     make_table(db)
     proxy, host = proxied(db)
-    sluice(busy_config(redis_server, db, host=host, queue={"ledger": ledger}))
+    daemon = sluice(busy_config(redis_server, db, host=host, queue={"ledger": ledger}))
+    wait_until(lambda: "3 of 3 connections ready" in daemon.log, 20, "a full pool")  # logins pass the proxy too
     push(redis_client, "orders", [1])
     wait_drained(redis_client)
     pieces = []
