@@ -614,7 +614,8 @@ queue_look(const struct queue *q, struct queue_view *v)
 	const char *reason = q->ending == HANDS_OVER && q->waits_for[0] != '\0' ? q->waits_for : q->reason;
 	*v = (struct queue_view){ .state = q->state, .block = q->paused ? BLOCK_OPERATOR : q->block, .by_redis = q->refused_by_redis != NULL,
 		.reason = reason, .settled = q->settled, .backlog = q->backlog, .dead = q->dead, .sessions = q->running,
-		.wanted = q->wanted, .epoch = q->epoch, .counters = &q->counters };
+		.wanted = q->wanted, .asks_redis = q->state == QUEUE_OWN || q->peek.active || q->settle.active, .epoch = q->epoch,
+		.counters = &q->counters };
 	LIST_EACH(&q->windows, node) {
 		const struct window *w = LIST_OWNER(node, struct window, node);
 		v->inflight += w->count;

@@ -235,6 +235,7 @@ struct queue_view {
 	uint64_t dead;          /* dead letters when last seen */
 	uint64_t inflight;      /* items in windows */
 	uint64_t unsent;        /* of these, not given to SQL: read ahead, or to be tried again */
+	bool asks_redis;        /* Redis is asked to make us the owner, for items, or to remove some */
 	unsigned sessions;      /* connections held */
 	unsigned wanted;        /* more that it could use */
 	uint64_t pushed;        /* items that came since the queue was first taken over, with those that waited then */

@@ -48,6 +48,28 @@ is_flowing(const struct stats_queue *q)
 	return q->worker.oldest_age_s < SOON_S && (double)q->queue.backlog <= q->worker.rates.out * SOON_S && q->worker.rates.busy < most_of(q) / 2.0;
 }
 
+/* The connection of this queue on which nothing has come back for longest; NULL: all go on. */
+static const struct session *
+silent_session(const struct stats_queue *q)
+{
+	const struct session *oldest = NULL;
+	for (size_t i = 0; i < pool_sessions(q->pool); i++) {
+		const struct session *session = pool_session(q->pool, i);
+		bool ours = session->state == SESSION_BUSY && strcmp(session->client->name, q->worker.config->name) == 0;
+		if (ours && (oldest == NULL || session->since_ms < oldest->since_ms))
+			oldest = session;
+	}
+	return oldest != NULL && clock_ms() - oldest->since_ms >= SILENT_S * 1000 ? oldest : NULL;
+}
+
+/* Do all that waits and all connections wait for an answer of the database, and not for orders? A rest that fills no batch waits for the one before. */
+static bool
+is_database_asked(const struct stats_queue *q)
+{
+	const struct queue_view *view = &q->queue;
+	return view->backlog <= view->inflight || !view->asks_redis || q->worker.rates.busy >= most_of(q) / 2.0;
+}
+
 const char *
 stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 {
@@ -62,6 +84,8 @@ stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 		return q->by_redis ? "redis" : "database";
 	if (q->block != BLOCK_NONE || q->state == QUEUE_STOPPED)
 		return "paused";
+	if (silent_session(queue) != NULL)
+		return "database";
 	if ((q->backlog == 0 && q->inflight == 0) || is_flowing(queue))
 		return "idle";
 	if (uses(queue) > 0 && sharers(s, queue) > 1)
@@ -69,7 +93,7 @@ stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 	bool all_taken = uses(queue) >= most_of(queue) || q->wanted > 0;
 	if (!all_taken && q->unsent > 0 && queue->worker.config->rate_limit > 0)
 		return "rate limit";
-	return all_taken || q->backlog <= q->inflight || queue->worker.rates.busy >= most_of(queue) / 2.0 ? "database" : "redis";
+	return all_taken || is_database_asked(queue) ? "database" : "redis";
 }
 
 /* -- advice, by what binds */
@@ -102,20 +126,6 @@ advise_pool(const struct stats *s, const struct stats_queue *q, struct buf *out)
 	const struct database_config *d = pool_config(q->pool);
 	buf_addf(out, "waits for its share of pool %s: %u queues want its %u connection%s, each commit takes %.0f ms; raise pool_size in [database %s], or "
 	    "this queue's weight", d->name, sharers(s, q), d->pool_size, d->pool_size == 1 ? "" : "s", q->worker.rates.commit_s * 1000, d->name);
-}
-
-/* The connection of this queue on which nothing has come back for longest; NULL: all go on. */
-static const struct session *
-silent_session(const struct stats_queue *q)
-{
-	const struct session *oldest = NULL;
-	for (size_t i = 0; i < pool_sessions(q->pool); i++) {
-		const struct session *session = pool_session(q->pool, i);
-		bool ours = session->state == SESSION_BUSY && strcmp(session->client->name, q->worker.config->name) == 0;
-		if (ours && (oldest == NULL || session->since_ms < oldest->since_ms))
-			oldest = session;
-	}
-	return oldest != NULL && clock_ms() - oldest->since_ms >= SILENT_S * 1000 ? oldest : NULL;
 }
 
 /* Is most of what it does in vain? */
@@ -218,12 +228,17 @@ advise_database(const struct stats_queue *q, struct buf *out)
 		advise_silent(q, silent, out);
 	else if (q->queue.block == BLOCK_RETRY)
 		buf_addf(out, "%s; it is tried again until it works", q->queue.reason);
+	else if (q->queue.state != QUEUE_DRAIN)
+		buf_addf(out, "is taken over: database %s is asked for table and ledger", d->name);
 	else if (is_refused(q))
 		advise_refused(q, "each costs its batch another try", out);
 	else if (open < d->pool_size && pool_why(q->pool)[0] != '\0')
 		buf_addf(out, "only %u of %u connections to database %s are open: %s", open, d->pool_size, d->name, pool_why(q->pool));
 	else if (keeps_up(q))
 		buf_addf(out, "keeps up: all that waits is being committed, %.1f ms a commit", ms);
+	else if (q->queue.sessions < most && q->queue.wanted == 0)
+		buf_addf(out, "waits for the batch under way, and what has come since fills the next one: each commit takes %.1f ms; see what the database waits "
+		    "for, more connections would not help", ms);
 	else if (most < d->pool_size)
 		buf_addf(out, "max_batches = %u connections are busy for it: each commit takes %.1f ms; raise max_batches in [queue %s]", most, ms,
 		    q->worker.config->name);

@@ -2,6 +2,7 @@
 
 import base64
 import collections
+import contextlib
 import json
 import re
 
@@ -37,6 +38,17 @@ PUSH_CHUNK = 1000
 def make_table(db, table="orders"):
     """Makes it as the daemon's own user, as a shop would."""
     db.user_execute(TABLES[db.driver].format(table=table))
+
+
+@contextlib.contextmanager
+def locked_table(db):
+    """Somebody else's lock on the table, until the end of the block, however it ends."""
+    with contextlib.closing(db.client()) as connection:
+        cursor = connection.cursor()
+        if db.driver == "postgresql":
+            connection.autocommit = False
+        cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE" if db.driver == "postgresql" else "LOCK TABLES orders WRITE")
+        yield
 
 
 def order(number):

@@ -12,9 +12,9 @@ import time
 import pytest
 
 from daemon import ini_text, queue_config
-from faults.load import commit_of, environment, locked_table, only, state_of
+from faults.load import commit_of, environment, only, state_of
 from faults.proxy import Cut, Proxy
-from orders import TABLES, audit, dead_letters, make_table, order, push
+from orders import TABLES, audit, dead_letters, locked_table, make_table, order, push
 from servers import Sampler, free_port, wait_until
 
 DRAIN_SECONDS = 60

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from daemon import queue_config
-from orders import audit, bad_order, make_table, order, push
+from orders import audit, bad_order, locked_table, make_table, order, push
 from servers import wait_until
 
 SAMPLE = re.compile(r'^([a-z_][a-z0-9_]*)((?:\{(?:[a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)+\})?) (\S+)$')
@@ -194,14 +194,11 @@ def test_verdict_of_pauses_and_limits(pg, clean, redis_server, redis_client, slu
 def test_verdict_of_the_database(db, redis_server, redis_client, sluice):
     make_table(db)
     daemon = sluice(queue_config(redis_server, db, pool_size=2))
-    lock = db.client()
-    with lock.cursor() as cursor:
-        cursor.execute("BEGIN; LOCK TABLE orders" if db.driver == "postgresql" else "LOCK TABLES orders WRITE")
+    with locked_table(db):
         push(redis_client, "orders", range(5000))
         bound_by(daemon, "database", "table orders is locked; " + ("SELECT pg_blocking_pids(" if db.driver == "postgresql" else "SHOW FULL PROCESSLIST"))
         busy = [connection for connection in stats(daemon)["pools"][0]["connections"] if connection["state"] == "busy"]
         assert busy and all(connection["queue"] == "orders" and connection["rows"] > 0 for connection in busy)
-    lock.close()
     wait_settled(daemon, 5000)
     db.kill()
     bound_by(daemon, "database", "no connection to database shop is open")
@@ -231,10 +228,15 @@ def test_verdict_of_what_passes(db, redis_server, redis_client, sluice):
         redis_client.config_set("min-replicas-to-write", 0)
 
 
+def slow_statements(pg, table, seconds):
+    """Each statement that inserts takes so long."""
+    pg.execute(f"CREATE OR REPLACE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NULL; END $$")
+    pg.execute(f"CREATE TRIGGER slow AFTER INSERT ON {table} EXECUTE FUNCTION slow()")
+
+
 def test_verdict_of_a_queue_that_keeps_up(pg, clean, redis_server, redis_client, sluice):
     make_table(pg)
-    pg.execute("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.05); RETURN NULL; END $$")
-    pg.execute("CREATE TRIGGER slow AFTER INSERT ON orders EXECUTE FUNCTION slow()")
+    slow_statements(pg, "orders", 0.05)
     daemon = sluice(queue_config(redis_server, pg, pool_size=4))
     pushed = 0
 
@@ -248,31 +250,67 @@ def test_verdict_of_a_queue_that_keeps_up(pg, clean, redis_server, redis_client,
     wait_until(keeps_up, 60, "a queue in which something always waits, and not for long")
 
 
+def test_verdict_of_a_lock_with_connections_to_spare(db, redis_server, redis_client, sluice):
+    """A batch that is not full waits for the lock, a full one too, and a rest waits for the first: connections are free, and do not wait for Redis."""
+    make_table(db)
+    daemon = sluice(queue_config(redis_server, db, queue={"batch_rows": 100}))
+    with locked_table(db):
+        push(redis_client, "orders", range(30))
+        wait_until(lambda: queue(daemon)["inflight"] == 30, 10, "a batch that is not full")
+        push(redis_client, "orders", range(30, 180))
+        bound_by(daemon, "database", "table orders is locked")
+        assert queue(daemon)["backlog"] == 180 and queue(daemon)["inflight"] == 130
+        redis_client.config_set("maxmemory", 1)
+        bound_by(daemon, "database", "Redis is full (")
+        assert "table orders is locked" in queue(daemon)["advice"], "what is full does not hide what is locked"
+        redis_client.config_set("maxmemory", 0)
+    wait_settled(daemon, 180)
+
+
+def test_verdict_of_slow_commits(pg, clean, redis_server, redis_client, sluice):
+    make_table(pg)
+    slow_statements(pg, "orders", 2)
+    daemon = sluice(queue_config(redis_server, pg, pool_size=8))
+    push(redis_client, "orders", range(10))
+    wait_until(lambda: queue(daemon)["inflight"] == 10, 10, "a batch")
+    push(redis_client, "orders", range(10, 20))
+    bound_by(daemon, "database", "more connections would not help")
+
+
+def test_verdict_of_a_redis_that_hangs(pg, clean, redis_server, redis_client, sluice):
+    make_table(pg)
+    daemon = sluice(queue_config(redis_server, pg))
+    push(redis_client, "orders", range(1000))
+    wait_settled(daemon, 1000)
+    daemon.signal(signal.SIGUSR1)
+    bound_by(daemon, "paused", "sluice resume orders")
+    push(redis_client, "orders", range(1000, 2000))
+    wait_until(lambda: queue(daemon)["backlog"] == 1000, 10, "what waits to be seen")
+    redis_client.execute_command("CLIENT", "PAUSE", 6000, "ALL")
+    daemon.signal(signal.SIGUSR2)
+    bound_by(daemon, "redis", "connections wait for orders to come from Redis", seconds=5)
+    wait_settled(daemon, 2000)
+
+
 def test_verdict_of_a_small_pool(pg, clean, redis_server, redis_client, sluice):
     make_table(pg)
     make_table(pg, "refunds")
     config = queue_config(redis_server, pg, queue={"batch_rows": 1}, pool_size=1)
     config["queue refunds"] = {"source": "list:refunds", "database": "shop", "table": "refunds", "batch_rows": 1}
     daemon = sluice(config)
-    lock = pg.client()
-    with lock.cursor() as cursor:
-        cursor.execute("BEGIN; LOCK TABLE orders; LOCK TABLE refunds")
-        for name in ("orders", "refunds"):
-            redis_client.lpush(name, *[order(number) for number in range(100)])
-            bound_by(daemon, "pool" if name == "refunds" else "database", "pool_size" if name == "refunds" else "", name)
-        bound_by(daemon, "pool", "2 queues want its 1 connection,")
-    lock.close()
+    for name in ("orders", "refunds"):
+        slow_statements(pg, name, 0.3)
+        redis_client.lpush(name, *[order(number) for number in range(300)])
+        bound_by(daemon, "pool" if name == "refunds" else "database", "pool_size" if name == "refunds" else "", name)
+    bound_by(daemon, "pool", "2 queues want its 1 connection,")
 
 
 def test_verdict_of_bad_orders(pg, clean, redis_server, redis_client, sluice):
     make_table(pg)
     daemon = sluice(queue_config(redis_server, pg, pool_size=1))
-    lock = pg.client()
     for number in range(0, 5000, 100):
         redis_client.lpush("orders", order(number), bad_order(200))
     wait_settled(daemon, 100)
-    with lock.cursor() as cursor:
-        cursor.execute("BEGIN; LOCK TABLE orders")
+    with locked_table(pg):
         push(redis_client, "orders", range(10))
         bound_by(daemon, "database", "sluice dead list orders", seconds=5)
-    lock.close()

@@ -39,17 +39,6 @@ def busy_config(redis_server, db, queue=None, sluice=None, **database):
                         **{"pool_size": 3, "server_login_retry": 1, **database})
 
 
-@contextlib.contextmanager
-def locked_table(db):
-    """Somebody else's lock on the table."""
-    with contextlib.closing(db.client()) as connection:
-        cursor = connection.cursor()
-        if db.driver == "postgresql":
-            connection.autocommit = False
-        cursor.execute("LOCK TABLE orders IN ACCESS EXCLUSIVE MODE" if db.driver == "postgresql" else "LOCK TABLES orders WRITE")
-        yield
-
-
 def state_of(daemon, queue="orders"):
     """What /stats says of a queue."""
     return next(state for state in json.loads(daemon.get("/stats")[1])["queues"] if state["name"] == queue)

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from load import busy_config, drain_beyond, locked_table, slow_down, wait_drained
-from orders import account, audit, make_table, push
+from load import busy_config, drain_beyond, slow_down, wait_drained
+from orders import account, audit, locked_table, make_table, push
 from servers import wait_until
 
 

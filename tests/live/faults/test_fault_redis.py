@@ -13,8 +13,8 @@ import pytest
 import redis
 
 import servers
-from load import audit_with_losses, busy_config, drain_beyond, locked_table, slow_down, state_of, wait_blocked, wait_drained
-from orders import ID, account, audit, make_table, push
+from load import audit_with_losses, busy_config, drain_beyond, slow_down, state_of, wait_blocked, wait_drained
+from orders import ID, account, audit, locked_table, make_table, push
 from proxy import cut_answer
 from servers import slowness, wait_until
 
