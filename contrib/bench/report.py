@@ -16,6 +16,10 @@ rate where they are all busy: then the best ratio that sluice could reach beside
 sluice, Redis and the reading, encoding and settling in it. With a CPU more the same code comes closer to the limit. What bounds a ratio to a Node
 worker is the limit in the same table: sluice cannot store more than that.
 
+A ratio above 1 is no mistake: fed without a pause, PostgreSQL's sessions get in each other's way at the last page of the table and of the index (in
+pg_stat_activity they wait for Lock:extend and LWLock:BufferContent), and what a row costs the server rises by more than sluice takes. The fewer CPUs
+there are, and the more often others take them away, the dearer that is.
+
 For a latency, the INSERT with a ledger row shows what of it exactly-once costs in SQL alone. The rest is the way through Redis: the push wakes Redis,
 which writes its file and wakes sluice, with the order. PostgreSQL is asked twice, as COPY asks for its data: only then is it known that the ledger's row
 was ours. One message for all of it, with a statement that fails where the row is another daemon's, was tried in one client, and was no faster: the

@@ -32,6 +32,7 @@ class Load:
     columns: int = 8
     bytes: int = 0       # of an item, about; 0: as it comes, some 200
     bad_every: int = 0   # each such order is refused
+    rest: int = 0        # seconds between the filling of the list and the clock's start
 
     @property
     def pushed(self):
@@ -115,6 +116,8 @@ class Shop:
                         "-c", str(load.columns), "-b", str(load.bytes), "-x", str(load.bad_every),
                         "-r", str(REPEAT_EVERY if load.repeats else 0)], check=True)
         os.sync()
+        if orders is None:
+            time.sleep(load.rest)
 
     def waiting(self):
         return self.client.llen("orders")
