@@ -518,7 +518,8 @@ def test_hostile_redis_does_no_harm(pg, redis_server, redis_client, sluice, rele
             memory, cpu, tries, seconds = daemon.peak_memory(), daemon.cpu_seconds(), server.visits, time.monotonic() - begin
             print(f"{name}: {memory / MEGABYTE:.0f} MB, {cpu} s, {tries} tries in {seconds:.0f} s")
             assert tries <= 20 + seconds, f"{name}: its two links try again later and later"
-            assert memory < 200 * MEGABYTE and cpu < (0.5 + 0.5 * tries) * slowness(), name
+            most = 0.4 * tries if "elements without end" in name else 0.5  # the one evil that brings megabytes at each try
+            assert memory < 200 * MEGABYTE and cpu < most * slowness(), name
     assert pg.value("SELECT count(*) FROM orders") == 0
     assert all(redis_client.llen(f"q{number}") == 5 for number in range(len(treats))), "nothing is lost by it"
 
