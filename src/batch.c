@@ -12,6 +12,7 @@ batch_free(struct batch *batch)
 		struct batch_statement *statement = &batch->statements[i];
 		buf_free(&statement->sql);
 		buf_free(&statement->copy);
+		buf_free(&statement->columns);
 		free(statement->rows);
 		free(statement->offsets);
 	}

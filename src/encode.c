@@ -113,7 +113,7 @@ grow(void *array, size_t n, size_t *cap, size_t size)
 	return xrealloc(array, *cap * size);
 }
 
-/* Takes the next free statement of the batch for a group. */
+/* Takes the next free statement of the batch for a group, which is the one of the row under way. */
 static struct batch_statement *
 open_statement(struct run *run, struct group *group)
 {
@@ -134,6 +134,9 @@ open_statement(struct run *run, struct group *group)
 	buf_reset(&statement->copy);
 	buf_reset(&statement->sql);
 	buf_add(&statement->sql, e->clauses.data + group->head, group->tail - group->head);
+	buf_reset(&statement->columns);
+	if (run->mapping->driver == DRIVER_POSTGRESQL && !group->is_copy)
+		encode_columns(run->mapping, (const column_set *)e->listed.data, &statement->columns);
 	return statement;
 }
 

@@ -20,6 +20,7 @@ struct item {
 struct batch_statement {
 	struct buf sql;      /* COPY ... FROM STDIN, or INSERT ... */
 	struct buf copy;     /* the COPY's data; empty for an INSERT */
+	struct buf columns;  /* for batch_add_arrays(): encode_columns() says what; empty: not for this statement */
 	bool is_copy;
 	uint32_t *rows;      /* rows[i] is the item that row i of the statement came from; n_rows of them */
 	size_t *offsets;     /* where row i begins in sql, or in copy; n_rows of them */
@@ -53,6 +54,11 @@ struct batch_key {
 /* Puts the rows of an INSERT without its tail in the order of their keys, rows of the same key as they came, and those without a key first. keys[i] has
  * text and len of row i, for each row. `gap` stands between two rows. `scratch` is used meanwhile. */
 void batch_sort(struct batch_statement *statement, struct batch_key *keys, const char *gap, struct buf *scratch);
+
+/* Appends an INSERT of the same rows for PostgreSQL that takes the server half the time: an array a column, of which it can name no row as refused. At
+ * most twice as long as the statement, but for some bytes a column. False, and nothing appended: too few rows to gain by it, a column in which some rows
+ * have a DEFAULT and some do not, a type that has no place in an array, or another server. */
+bool batch_add_arrays(const struct batch_statement *statement, struct buf *out) MUST_CHECK;
 
 struct encoder;
 

@@ -1,6 +1,8 @@
 /* COPY and INSERT around their rows: ON CONFLICT of PostgreSQL, ON DUPLICATE KEY of MySQL. */
 #include "encode_clause.h"
 
+#include <string.h>
+
 #include "buf.h"
 #include "config.h"
 #include "mapping.h"
@@ -8,15 +10,22 @@
 /* Fails the statement, but only where it is evaluated: error 1242. */
 #define MYSQL_FAIL "(SELECT 1 UNION SELECT 2)"
 
-void
-encode_head(const struct mapping *mapping, const column_set *listed, bool is_copy, struct buf *out)
+static void
+add_target(const struct mapping *mapping, bool is_copy, struct buf *out)
 {
-	const char *separator = "";
 	bool alias = mapping->driver == DRIVER_POSTGRESQL && mapping->mode == MODE_UPSERT;
 
 	buf_adds(out, is_copy ? "COPY " : "INSERT INTO ");
 	buf_adds(out, mapping->table_quoted);
 	buf_adds(out, alias ? " AS target (" : " (");
+}
+
+void
+encode_head(const struct mapping *mapping, const column_set *listed, bool is_copy, struct buf *out)
+{
+	const char *separator = "";
+
+	add_target(mapping, is_copy, out);
 	for (size_t i = 0; i < mapping->n_columns; i++) {
 		if (!column_set_has(listed, i))
 			continue;
@@ -26,6 +35,21 @@ encode_head(const struct mapping *mapping, const column_set *listed, bool is_cop
 	}
 	ASSERT(separator[0] != '\0');
 	buf_adds(out, is_copy ? ") FROM STDIN" : ") VALUES ");
+}
+
+void
+encode_columns(const struct mapping *mapping, const column_set *listed, struct buf *out)
+{
+	add_target(mapping, false, out);
+	buf_addc(out, '\0');
+	for (size_t i = 0; i < mapping->n_columns; i++) {
+		const struct mapped_column *column = &mapping->columns[i];
+		if (!column_set_has(listed, i))
+			continue;
+		buf_add(out, column->quoted, strlen(column->quoted) + 1);
+		buf_add(out, column->array, strlen(column->array) + 1);
+		buf_add(out, column->cast, strlen(column->cast) + 1);
+	}
 }
 
 static const struct mapped_column *

@@ -95,6 +95,8 @@ add_column(struct draft *draft, const struct column *column, struct expression e
 		.name = xstrdup(column->name),
 		.quoted = quoted.data,
 		.kind = column->kind,
+		.array = xstrdup(column->array),
+		.cast = xstrdup(column->cast),
 		.from = expression.from,
 		.path = expression.keys != NULL ? mapping->n_paths++ : 0,
 	};
@@ -360,6 +362,8 @@ mapping_free(struct mapping **mapping)
 	for (size_t i = 0; i < m->n_columns; i++) {
 		free(m->columns[i].name);
 		free(m->columns[i].quoted);
+		free(m->columns[i].array);
+		free(m->columns[i].cast);
 	}
 	free(m->columns);
 	if (m->paths != NULL)

@@ -18,7 +18,9 @@ enum value_source { FROM_MESSAGE, FROM_BASE64, FROM_NOW, FROM_QUEUE, FROM_POSITI
 struct mapped_column {
 	char *name;              /* of the column; owned */
 	char *quoted;            /* the same, quoted for SQL; owned */
-	enum column_kind kind;   /* from the catalogue */
+	enum column_kind kind;   /* from the catalogue, as these two: */
+	char *array;             /* as struct column has it; owned */
+	char *cast;              /* owned */
 	enum value_source from;
 	size_t path;             /* index of its path in `paths`, for FROM_MESSAGE and FROM_BASE64 */
 	bool in_key;             /* one of the `key` columns */

@@ -19,6 +19,7 @@
 
 #define NO_ROW UINT32_MAX
 #define JOINED_MAX ((size_t)256 * 1024)
+#define ARRAYS_MAX ((size_t)256 * 1024 * 1024) /* bytes of an INSERT whose arrays are sure to fit into a message */
 #define SAVEPOINT "sluice_piece"
 
 static void send_next(struct rows *r);
@@ -74,6 +75,16 @@ mark(const struct rows *r)
 	return r->marked ? "RELEASE SAVEPOINT " SAVEPOINT ";SAVEPOINT " SAVEPOINT : "SAVEPOINT " SAVEPOINT; /* one, or they would pile up */
 }
 
+/* Appends the rows under way, a whole statement, as arrays. False: they are sent as they are. */
+static bool
+add_arrays(struct rows *r, struct buf *sql)
+{
+	const struct batch_statement *b = statement_of(r);
+	ASSERT(r->piece == 0 && r->from == 0 && r->to == b->n_rows);
+	r->arrays = !b->is_copy && b->sql.len <= ARRAYS_MAX && batch_add_arrays(b, sql);
+	return r->arrays;
+}
+
 /* Appends the rows under way as a statement of their own, COPY data excepted. */
 static void
 add_statement(const struct rows *r, struct buf *sql)
@@ -98,7 +109,7 @@ named_row(const struct rows *r, const struct db_error *error)
 	const struct batch_statement *b = statement_of(r);
 	long row = error->row >= 0 ? error->row + (long)r->from : -1;
 	long head = (long)(r->before + b->offsets[0]);
-	if (row < 0 && !b->is_copy && error->offset >= head)
+	if (row < 0 && !b->is_copy && !r->arrays && error->offset >= head)
 		row = (long)batch_row(b, b->offsets[r->from] + (size_t)(error->offset - head));
 	return row >= (long)r->from && row < (long)r->to ? (uint32_t)row : NO_ROW;
 }
@@ -177,6 +188,16 @@ send_rows(struct rows *r, const struct buf *sql, unsigned guard, db_answer_fn *a
 	}
 }
 
+/* Sends the rows under way, which are a whole statement. */
+static void
+send_whole(struct rows *r)
+{
+	struct buf *sql = &r->session->sql;
+	buf_reset(sql);
+	bool arrays = add_arrays(r, sql);
+	send_rows(r, arrays ? sql : &statement_of(r)->sql, DB_NO_GUARD, on_piece);
+}
+
 /* Sends the rows under way as a piece. */
 static void
 send_piece(struct rows *r)
@@ -237,7 +258,7 @@ send_next(struct rows *r)
 	else if (r->piece > 0)
 		send_piece(r);
 	else
-		send_rows(r, &statement_of(r)->sql, DB_NO_GUARD, on_piece);
+		send_whole(r);
 }
 
 void
@@ -273,7 +294,8 @@ rows_begin_behind(struct rows *r, struct session *session, unsigned lead, bool g
 	ASSERT(left);
 	r->to = piece_end(r);
 	r->before = sql->len;
-	add_statement(r, sql);
+	if (!add_arrays(r, sql))
+		add_statement(r, sql);
 	send_rows(r, sql, guarded ? lead - 1 : DB_NO_GUARD, on_behind);
 }
 

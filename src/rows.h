@@ -32,6 +32,7 @@ struct rows {
 	unsigned lead;           /* statements that went out before the rows, in one message with them */
 	unsigned told;           /* statements of that message */
 	size_t before;           /* bytes of the text sent that stand before the statement */
+	bool arrays;             /* which went out as arrays, of which the server can name no row */
 	uint64_t sent;           /* rows that the server has taken */
 	uint64_t affected;       /* rows that it changed by them */
 };

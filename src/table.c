@@ -1,9 +1,9 @@
 /* The catalogue: one query a server, both with answers of the same shape.
  *
- *   part      order  name    type       kind     flags
- *   table     0      table   engine     ''       is_table, transactional, row_security
- *   column    1...   column  its type   type's   nullable, has_default, generated
- *   unique    1...   index   column     ''       -
+ *   part      order  name    type       kind     flags                                array   cast
+ *   table     0      table   engine     ''       is_table, transactional, row_security  ''      ''
+ *   column    1...   column  its type   type's   nullable, has_default, generated       type[]  ::type
+ *   unique    1...   index   column     ''       -                                      ''      ''
  */
 #include "table.h"
 
@@ -16,7 +16,7 @@
 #include "db.h"
 
 /* Columns of the answer. */
-enum { PART, ORDER, NAME, TYPE, KIND, FLAG_1, FLAG_2, FLAG_3, WIDTH };
+enum { PART, ORDER, NAME, TYPE, KIND, FLAG_1, FLAG_2, FLAG_3, ARRAY, CAST, WIDTH };
 
 /* Types that need care of ours; all others are COLUMN_PLAIN. */
 static const struct kind_name {
@@ -52,7 +52,10 @@ static const struct kind_name {
 	{ DRIVER_MYSQL, "time", COLUMN_TIME },
 };
 
-/* PostgreSQL 12 and up. `shape` follows domains down to the type that they rest on. Behind it stands to_regclass's argument. */
+/* PostgreSQL 12 and up. `shape` follows domains down to the type that they rest on. Behind it stands to_regclass's argument.
+ *
+ * An array has no place for intervals that leave units out, as they mean another thing by the same text; for composite types, which unnest() takes
+ * apart; and for types between whose elements no comma stands. An array of arrays is one of texts. */
 static const char postgresql_query[] =
     "WITH RECURSIVE t AS ("
     "  SELECT oid, relname, relkind, pg_catalog.row_security_active(oid) AS secured FROM pg_catalog.pg_class"
@@ -64,15 +67,19 @@ static const char postgresql_query[] =
     "  SELECT s.attnum, d.typbasetype, s.nullable AND NOT d.typnotnull, s.has_default OR d.typdefault IS NOT NULL"
     "  FROM shape s JOIN pg_catalog.pg_type d ON d.oid = s.type AND d.typtype = 'd'"
     ")"
-    " SELECT 'table', 0::bigint, t.relname::text, '', '', t.relkind IN ('r', 'p'), true, t.secured FROM t"
+    " SELECT 'table', 0::bigint, t.relname::text, '', '', t.relkind IN ('r', 'p'), true, t.secured, '', '' FROM t"
     " UNION ALL"
     " SELECT 'column', a.attnum, a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod),"
     "  CASE WHEN y.typcategory = 'A' THEN 'array' WHEN y.typnamespace = 'pg_catalog'::regnamespace THEN y.typname::text ELSE '' END,"
-    "  s.nullable, s.has_default, a.attgenerated <> '' OR a.attidentity = 'a'"
+    "  s.nullable, s.has_default, a.attgenerated <> '' OR a.attidentity = 'a',"
+    "  CASE WHEN a.atttypid IN ('pg_catalog.interval'::regtype, 'pg_catalog.interval[]'::regtype) AND a.atttypmod <> -1 OR y.typtype = 'c' THEN ''"
+    "   WHEN o.typtype <> 'd' AND y.typcategory = 'A' THEN 'pg_catalog.text[]'"
+    "   WHEN o.typarray = 0 OR o.typdelim <> ',' THEN '' ELSE pg_catalog.format_type(o.typarray, -1) END,"
+    "  CASE WHEN o.typtype <> 'd' AND y.typcategory = 'A' THEN '::' || pg_catalog.format_type(o.oid, -1) ELSE '' END"
     " FROM t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid JOIN shape s ON s.attnum = a.attnum"
-    " JOIN pg_catalog.pg_type y ON y.oid = s.type AND y.typtype <> 'd'"
+    " JOIN pg_catalog.pg_type y ON y.oid = s.type AND y.typtype <> 'd' JOIN pg_catalog.pg_type o ON o.oid = a.atttypid"
     " UNION ALL"
-    " SELECT 'unique', k.place, c.relname::text, a.attname::text, '', false, false, false"
+    " SELECT 'unique', k.place, c.relname::text, a.attname::text, '', false, false, false, '', ''"
     " FROM t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
     " CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, place)"
     " JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum"
@@ -83,7 +90,7 @@ static const char postgresql_query[] =
  * names; it shows a default as an expression, the word NULL in quotes. Every %1$s is the schema, %2$s the table. */
 static const char mysql_query[] =
     "SELECT 'table', 0, t.table_name, COALESCE(t.engine, ''), '', t.table_type IN ('BASE TABLE', 'SYSTEM VERSIONED'),"
-    "  COALESCE((SELECT e.transactions FROM information_schema.engines e WHERE e.engine = t.engine), 'NO') = 'YES', 0"
+    "  COALESCE((SELECT e.transactions FROM information_schema.engines e WHERE e.engine = t.engine), 'NO') = 'YES', 0, '', ''"
     " FROM information_schema.tables t WHERE t.table_schema = %1$s AND t.table_name = %2$s"
     " UNION ALL"
     " SELECT 'column', c.ordinal_position, c.column_name, c.column_type,"
@@ -91,10 +98,11 @@ static const char mysql_query[] =
     "   WHERE k.constraint_schema = %1$s AND k.table_name = %2$s"
     "   AND k.check_clause = CONCAT('json_valid(`', REPLACE(c.column_name, '`', '``'), '`)')) THEN 'json' ELSE */"
     "  c.data_type /*M!100300 END */,"
-    "  c.is_nullable = 'YES', (c.column_default IS NOT NULL /*M!100300 AND c.column_default <> 'NULL' */) OR c.extra LIKE '%%auto_increment%%', c.extra LIKE '%% GENERATED%%'"
+    "  c.is_nullable = 'YES', (c.column_default IS NOT NULL /*M!100300 AND c.column_default <> 'NULL' */) OR c.extra LIKE '%%auto_increment%%', c.extra LIKE '%% GENERATED%%',"
+    "  '', ''"
     " FROM information_schema.columns c WHERE c.table_schema = %1$s AND c.table_name = %2$s"
     " UNION ALL"
-    " SELECT 'unique', s.seq_in_index, s.index_name, s.column_name, '', 0, 0, 0"
+    " SELECT 'unique', s.seq_in_index, s.index_name, s.column_name, '', 0, 0, 0, '', ''"
     " FROM information_schema.statistics s WHERE s.table_schema = %1$s AND s.table_name = %2$s AND s.non_unique = 0"
     " AND s.index_name NOT IN (SELECT x.index_name FROM information_schema.statistics x"
     "  WHERE x.table_schema = %1$s AND x.table_name = %2$s AND (x.sub_part IS NOT NULL OR x.column_name IS NULL))"
@@ -174,6 +182,8 @@ add_column(struct table *table, int driver, const char *const *row)
 		.name = xstrdup(text(row[NAME])),
 		.type = xstrdup(text(row[TYPE])),
 		.kind = kind_of(driver, text(row[KIND])),
+		.array = xstrdup(text(row[ARRAY])),
+		.cast = xstrdup(text(row[CAST])),
 		.nullable = is_true(row[FLAG_1]),
 		.has_default = is_true(row[FLAG_2]),
 		.generated = is_true(row[FLAG_3]),
@@ -241,6 +251,8 @@ table_free(struct table **place)
 	for (size_t i = 0; i < table->n_columns; i++) {
 		free(table->columns[i].name);
 		free(table->columns[i].type);
+		free(table->columns[i].array);
+		free(table->columns[i].cast);
 	}
 	for (size_t i = 0; i < table->n_uniques; i++) {
 		for (size_t j = 0; j < table->uniques[i].n_columns; j++)
@@ -268,8 +280,8 @@ table_column(const struct table *table, int driver, const char *name)
 static bool
 column_equal(const struct column *a, const struct column *b)
 {
-	return strcmp(a->name, b->name) == 0 && strcmp(a->type, b->type) == 0 && a->kind == b->kind && a->nullable == b->nullable &&
-	    a->has_default == b->has_default && a->generated == b->generated;
+	return strcmp(a->name, b->name) == 0 && strcmp(a->type, b->type) == 0 && a->kind == b->kind && strcmp(a->array, b->array) == 0 &&
+	    strcmp(a->cast, b->cast) == 0 && a->nullable == b->nullable && a->has_default == b->has_default && a->generated == b->generated;
 }
 
 static bool

@@ -28,6 +28,8 @@ struct column {
 	char *name;      /* owned */
 	char *type;      /* as the server writes it, for messages: "numeric(12,2)"; owned */
 	enum column_kind kind;
+	char *array;     /* PostgreSQL: the type of an array whose elements are texts of such values: "numeric[]"; "": there is none. Owned */
+	char *cast;      /* what makes an element of it the column's value where its type does not: "::integer[]"; mostly "". Owned */
 	bool nullable;    /* NULL may be stored */
 	bool has_default; /* a DEFAULT, serial, identity or auto_increment */
 	bool generated;   /* GENERATED ALWAYS (as expression, or as identity): cannot be written */

@@ -95,6 +95,19 @@ read_items(redisContext *redis, const struct queue_config *queue, unsigned long 
 	return n;
 }
 
+/* Makes the statement's text the one that sluice sends. */
+static void
+take_arrays(struct batch_statement *statement)
+{
+	struct buf arrays = BUF_INIT;
+
+	if (!statement->is_copy && batch_add_arrays(statement, &arrays)) {
+		buf_free(&statement->sql);
+		statement->sql = arrays;
+	}
+	buf_cstr(&statement->sql);
+}
+
 static void
 make_ready(struct load *l, struct encoder *encoder, const struct item *items, uint32_t n_items, unsigned long first)
 {
@@ -111,7 +124,7 @@ make_ready(struct load *l, struct encoder *encoder, const struct item *items, ui
 		buf_adds(&ready->first, "BEGIN;");
 	ledger_sql(is_pg(l) ? &db_postgresql : &db_mysql, l->queue->target->driver, l->queue->name, GENERATION, &ledger, &ready->first);
 	for (size_t i = 0; i < ready->batch.n; i++)
-		buf_cstr(&ready->batch.statements[i].sql);
+		take_arrays(&ready->batch.statements[i]);
 	if (ready->joined)
 		buf_addf(&ready->first, ";%s", buf_cstr(&ready->batch.statements[0].sql));
 	buf_cstr(&ready->first);

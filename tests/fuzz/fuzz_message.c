@@ -75,7 +75,8 @@ make_mapping(enum shape shape)
 
 	for (size_t i = 0; i < N_COLUMNS; i++) {
 		char *name = name_of(fuzz_columns[i].name);
-		columns[i] = (struct column){ .name = name, .type = name, .kind = fuzz_columns[i].kinds[database.driver], .nullable = true };
+		columns[i] = (struct column){ .name = name, .type = name, .kind = fuzz_columns[i].kinds[database.driver],
+			.array = name_of(database.driver == DRIVER_POSTGRESQL ? "text[]" : ""), .cast = name_of(""), .nullable = true };
 		lines[i] = (struct column_config){ .column = name, .expression = name_of(fuzz_columns[i].expression) };
 	}
 	struct queue_config queue = { .name = name_of("q"), .table = name_of(shape == SHAPE_COPY ? "copied" : "inserted"), .target = &database,

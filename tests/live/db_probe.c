@@ -197,6 +197,8 @@ emit_table(const struct table *table)
 		add_text(&line, "name", column->name);
 		add_text(&line, "type", column->type);
 		add_text(&line, "kind", kind_names[column->kind]);
+		add_text(&line, "array", column->array);
+		add_text(&line, "cast", column->cast);
 		add_flag(&line, "nullable", column->nullable);
 		add_flag(&line, "default", column->has_default);
 		add_flag(&line, "generated", column->generated);

@@ -313,10 +313,11 @@ def test_column_added_that_needs_a_value(db, redis_server, redis_client, sluice)
     assert (rows, dead) == (1000, 0)
 
 
-def test_column_retyped_while_running(db, redis_server, redis_client, sluice):
+@pytest.mark.parametrize("mode", ["insert", "ignore"])
+def test_column_retyped_while_running(db, mode, redis_server, redis_client, sluice):
     """Its values are written in another way now: found out before one is refused."""
     make_table(db)
-    sluice(queue_config(redis_server, db, pool_size=3))
+    sluice(queue_config(redis_server, db, queue={"mode": mode}, pool_size=3))
     pushed = push(redis_client, "orders", range(100))
     wait_empty(redis_client)
     time.sleep(0.3)  # the table was looked at just now

@@ -120,6 +120,13 @@ CASES = {
         Case("addr", '"10.0.0.1/8"', "10.0.0.1/8"),
         Case("positive", "1", "1"),
         Case("positive", "0", Refused("23514")),
+        Case("hours", '"5"', "05:00:00"),
+        Case("shorts", '["abc"]', "{abc}"),
+        Case("shorts", '["abcd"]', Refused("22001")),
+        Case("area", '"(2,2),(0,0)"', "(2,2),(0,0)"),
+        Case("who", '"(Zo\u00eb,7)"', "(Zo\u00eb,7)"),
+        Case("stretch", '"[1,5)"', "[1,5)"),
+        Case("letter", '"x"', "x"),
     ],
     "mysql": BOTH + [
         Case("big", "9223372036854775808", Refused("1264")),
@@ -175,7 +182,8 @@ COLUMNS = {
         "short": "varchar(5)", "chars": "char(4)", "day": "date", "clock": "time", "moment": "timestamptz", "local": "timestamp", "span": "interval",
         "uid": "uuid", "raw": "bytea", "bits": "bit(4)", "mood": "mood", "doc": "json", "docb": "jsonb", "ints": "int[]",
         "texts": "text[]", "grid": "int[][]",
-        "moods": "mood[]", "docs": "jsonb[]", "addr": "inet", "positive": "positive", "made": "bigint GENERATED ALWAYS AS (big % 7) STORED",
+        "moods": "mood[]", "docs": "jsonb[]", "addr": "inet", "positive": "positive",
+        "hours": "interval hour", "shorts": "varchar(3)[]", "area": "box", "who": "person", "stretch": "int4range", "letter": '"char"', "made": "bigint GENERATED ALWAYS AS (big % 7) STORED",
     },
     "mysql": {
         "id": "bigint PRIMARY KEY", "big": "bigint", "ubig": "bigint unsigned", "money": "decimal(12,2)", "number": "decimal(65,30)", "dbl": "double",
@@ -216,6 +224,7 @@ def make_things(db):
     if db.driver == "postgresql":
         db.user_execute("""CREATE TYPE mood AS ENUM ('ok', 'sad', 'it''s "so" \\')""")
         db.user_execute("CREATE DOMAIN positive AS int CHECK (VALUE > 0)")
+        db.user_execute("CREATE TYPE person AS (name text, age int)")
     columns = ", ".join(f"{name} {kind}" for name, kind in columns_of(db).items())
     db.user_execute(f"CREATE TABLE things ({columns})")
 
@@ -272,6 +281,32 @@ def test_what_is_sent_arrives(db, mode, redis_server, redis_client, sluice):
     for number, letter in letters.items():
         assert letter["payload"] == messages[number].encode()
         assert letter["position"] == number
+
+
+@pytest.mark.parametrize("mode", ["ignore", "upsert"])
+def test_whole_batches_arrive(pg, mode, redis_server, redis_client, sluice):
+    """What an INSERT takes as arrays, a column each, is what it takes row by row; types that have no place in an array go as rows."""
+    make_things(pg)
+    pg.user_execute("CREATE TABLE seen (n serial, arrays boolean)")
+    pg.user_execute("CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS "
+                    "$$ BEGIN INSERT INTO seen (arrays) VALUES (current_query() LIKE '% FROM unnest(%'); RETURN NULL; END $$")
+    pg.user_execute("CREATE TRIGGER see BEFORE INSERT ON things FOR EACH STATEMENT EXECUTE FUNCTION see()")
+    batches = {}  # of one column each
+    for case in cases_of(pg):
+        if not isinstance(case.arrives, Refused) and case.column != "made":
+            batches.setdefault(case.column, []).append(case)
+    rows = max(len(cases) for cases in batches.values())
+    cases = [cases[number % len(cases)] for cases in batches.values() for number in range(rows)]
+    redis_client.lpush("orders", *[f'{{"id":{number},"{case.column}":{case.sent}}}' for number, case in enumerate(cases)])
+    sluice(queue_config(redis_server, pg, queue={"table": "things", "mode": mode, "key": "id", "batch_rows": rows}, pool_size=1))
+    wait_empty(redis_client)
+    assert dead_letters(redis_client, "orders") == []
+    stored = {column: read_things(pg, column) for column in batches}
+    wrong = [f"{case.column} {case.sent[:80]}: {stored[case.column].get(number)}" for number, case in enumerate(cases)
+             if stored[case.column].get(number) != case.arrives]
+    assert not wrong, "\n".join(wrong)
+    arrays = [arrays for arrays, in pg.query("SELECT arrays FROM seen ORDER BY n")]
+    assert dict(zip(batches, arrays)) == {column: column not in ("hours", "area", "who") for column in batches} and len(arrays) == len(batches)
 
 
 def test_what_is_no_message(db, redis_server, redis_client, sluice):

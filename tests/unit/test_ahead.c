@@ -34,9 +34,9 @@ static struct mapping *
 make_mapping(const char *from)
 {
 	struct buf why = BUF_INIT;
-	char name[] = "id", table_name[] = "t", queue_name[] = "orders", expression[20];
+	char nothing[] = "", name[] = "id", table_name[] = "t", queue_name[] = "orders", expression[20];
 	snprintf(expression, sizeof expression, "%s", from);
-	struct column column = { .name = name, .type = name, .kind = COLUMN_PLAIN, .nullable = true };
+	struct column column = { .name = name, .type = name, .array = nothing, .cast = nothing, .kind = COLUMN_PLAIN, .nullable = true };
 	struct column_config line = { .column = name, .expression = expression };
 	struct database_config database = { .driver = DRIVER_POSTGRESQL };
 	struct queue_config queue = { .name = queue_name, .table = table_name, .target = &database, .mode = MODE_INSERT, .columns = &line, .n_columns = 1 };

@@ -25,6 +25,7 @@ struct test_column {
 	const char *name;
 	enum column_kind kind;
 	const char *expression;
+	const char *array, *cast; /* NULL: bigint[] and nothing */
 };
 
 /* One call of encode(), and what came of it as text. */
@@ -37,6 +38,7 @@ struct fixture {
 	struct test_column columns[MAX_COLUMNS + 1]; /* ended by a NULL name */
 	struct encoder *encoder;
 	struct batch batch;
+	bool arrays;    /* an INSERT is shown with arrays where it can have some */
 	struct buf out; /* each statement, behind a COPY its data; each reject; a line each */
 };
 
@@ -48,9 +50,9 @@ setup(void **state)
 	f->encoder = encoder_new();
 	f->statement_max = SIZE_MAX;
 	f->max_item_bytes = 1000;
-	f->columns[0] = (struct test_column){ "id", COLUMN_PLAIN, NULL };
-	f->columns[1] = (struct test_column){ "a", COLUMN_PLAIN, NULL };
-	f->columns[2] = (struct test_column){ "b", COLUMN_PLAIN, NULL };
+	f->columns[0] = (struct test_column){ .name = "id", .kind = COLUMN_PLAIN };
+	f->columns[1] = (struct test_column){ .name = "a", .kind = COLUMN_PLAIN };
+	f->columns[2] = (struct test_column){ .name = "b", .kind = COLUMN_PLAIN };
 	*state = f;
 	return 0;
 }
@@ -94,6 +96,8 @@ make_mapping(const struct fixture *f)
 	for (; f->columns[n].name != NULL; n++) {
 		char *name = writable(&strings, f->columns[n].name), expression[100];
 		columns[n] = (struct column){ .name = name, .type = name, .kind = f->columns[n].kind, .nullable = true };
+		columns[n].array = writable(&strings, f->columns[n].array != NULL ? f->columns[n].array : "bigint[]");
+		columns[n].cast = writable(&strings, f->columns[n].cast != NULL ? f->columns[n].cast : "");
 		snprintf(expression, sizeof expression, "$.%s", name);
 		lines[n] = (struct column_config){ .column = name };
 		lines[n].expression = writable(&strings, f->columns[n].expression != NULL ? f->columns[n].expression : expression);
@@ -143,7 +147,8 @@ assert_encodes(struct fixture *f, const char *const *texts, const char *expected
 	}
 	for (size_t i = 0; i < f->batch.n; i++) {
 		const struct batch_statement *statement = &f->batch.statements[i];
-		buf_add(&f->out, statement->sql.data, statement->sql.len);
+		if (!f->arrays || statement->is_copy || !batch_add_arrays(statement, &f->out))
+			buf_add(&f->out, statement->sql.data, statement->sql.len);
 		buf_addc(&f->out, '\n');
 		if (statement->is_copy)
 			buf_add(&f->out, statement->copy.data, statement->copy.len);
@@ -210,6 +215,73 @@ test_postgresql_ignore(void **state)
 	f->key = "id";
 	assert_encodes(f, ITEMS("{\"id\":1}"),
 	    "INSERT INTO \"t\" (\"id\",\"a\",\"b\") VALUES ('1',DEFAULT,DEFAULT) ON CONFLICT (\"id\") DO NOTHING\n");
+}
+
+/* Columns of which all rows have the DEFAULT are left out; where only some have it, there are no arrays. */
+static void
+test_as_arrays(void **state)
+{
+	struct fixture *f = *state;
+
+	f->arrays = true;
+	f->mode = MODE_IGNORE;
+	f->key = "id";
+	f->columns[1].array = "text[]";
+	f->columns[2].array = "pg_catalog.text[]";
+	f->columns[2].cast = "::integer[]";
+	assert_encodes(f, ITEMS("{\"id\":1}", "{\"id\":2}", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}", "{\"id\":null}"),
+	    "INSERT INTO \"t\" (\"id\") SELECT c0 FROM unnest('{\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",NULL}'::bigint[]) AS u(c0)"
+	    " ON CONFLICT (\"id\") DO NOTHING\n");
+	assert_encodes(f, ITEMS("{\"b\":1,\"id\":1}", "{\"b\":2,\"id\":2}", "{\"b\":3,\"id\":3}", "{\"b\":4,\"id\":4}", "{\"b\":5,\"id\":5}",
+	    "{\"b\":6,\"id\":6}", "{\"b\":null,\"id\":7}", "{\"b\":\"{7}\",\"id\":8}"),
+	    "INSERT INTO \"t\" (\"id\",\"b\") SELECT c0,c1::integer[] FROM unnest('{\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\"}'::bigint[],"
+	    "'{\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",NULL,\"{7}\"}'::pg_catalog.text[]) AS u(c0,c1) ON CONFLICT (\"id\") DO NOTHING\n");
+	f->mode = MODE_INSERT;
+	f->no_copy = true;
+	assert_encodes(f, ITEMS("{}", "{}", "{}", "{}", "{}", "{}", "{}", "{}"), "INSERT INTO \"t\" (\"id\",\"a\",\"b\") VALUES "
+	    "(DEFAULT,DEFAULT,DEFAULT),(DEFAULT,DEFAULT,DEFAULT),(DEFAULT,DEFAULT,DEFAULT),(DEFAULT,DEFAULT,DEFAULT),"
+	    "(DEFAULT,DEFAULT,DEFAULT),(DEFAULT,DEFAULT,DEFAULT),(DEFAULT,DEFAULT,DEFAULT),(DEFAULT,DEFAULT,DEFAULT)\n");
+	f->columns[1].name = NULL;
+	assert_encodes(f, ITEMS("{\"id\":1}", "{}", "{}", "{}", "{}", "{}", "{}", "{}"),
+	    "INSERT INTO \"t\" (\"id\") VALUES ('1'),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT)\n");
+	assert_encodes(f, ITEMS("{}", "{}", "{}", "{}", "{}", "{}", "{}", "{\"id\":1}"),
+	    "INSERT INTO \"t\" (\"id\") VALUES (DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),(DEFAULT),('1')\n");
+	assert_encodes(f, ITEMS("{\"id\":1}", "{\"id\":2}", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}"),
+	    "INSERT INTO \"t\" (\"id\") VALUES ('1'),('2'),('3'),('4'),('5'),('6'),('7')\n"); /* too few */
+	f->columns[0].array = "";
+	assert_encodes(f, ITEMS("{\"id\":1}", "{\"id\":2}", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}", "{\"id\":8}"),
+	    "INSERT INTO \"t\" (\"id\") VALUES ('1'),('2'),('3'),('4'),('5'),('6'),('7'),('8')\n");
+	f->driver = DRIVER_MYSQL;
+	assert_encodes(f, ITEMS("{\"id\":1}", "{\"id\":2}", "{\"id\":3}", "{\"id\":4}", "{\"id\":5}", "{\"id\":6}", "{\"id\":7}", "{\"id\":8}"),
+	    "INSERT INTO `t` (`id`) VALUES ('1'),('2'),('3'),('4'),('5'),('6'),('7'),('8')\n");
+}
+
+/* Special bytes at each place of a chunk of 16, and at its edges. */
+static void
+test_array_escapes(void **state)
+{
+	static const char *const special[][2] = { { "'", "''" }, { "\\\"", "\\\"" }, { "\\\\", "\\\\" }, { "{", "{" } }; /* in JSON, in SQL */
+	struct fixture *f = *state;
+
+	f->arrays = f->no_copy = true;
+	f->columns[1].name = NULL;
+	for (size_t which = 0; which < sizeof special / sizeof *special; which++) {
+		for (int len = 0; len < 40; len++) {
+			char x[41] = "", items[8][120];
+			const char *texts[9] = { NULL };
+			struct buf expected = BUF_INIT;
+			memset(x, 'x', (size_t)len);
+			buf_adds(&expected, "INSERT INTO \"t\" (\"id\") SELECT c0 FROM unnest('{");
+			for (size_t i = 0; i < 8; i++) {
+				snprintf(items[i], sizeof items[i], "{\"id\":\"%s%s%.*s\"}", x, special[which][0], (int)i * 5, x);
+				texts[i] = items[i];
+				buf_addf(&expected, "%s\"%s%s%.*s\"", i > 0 ? "," : "", x, special[which][1], (int)i * 5, x);
+			}
+			buf_adds(&expected, "}'::bigint[]) AS u(c0)\n");
+			assert_encodes(f, texts, buf_cstr(&expected));
+			buf_free(&expected);
+		}
+	}
 }
 
 /* Keys that come again go to later passes, whichever columns they bring. */
@@ -344,7 +416,7 @@ test_sources(void **state)
 	    "reject 1 (): not JSON\n"
 	    "COPY \"t\" (\"id\",\"a\",\"b\") FROM STDIN\n2024-02-29 23:59:59.000007+00\torders\t41\n2024-02-29 23:59:59.000007+00\torders\t43\n");
 	f->driver = DRIVER_MYSQL;
-	f->columns[2] = (struct test_column){ "b", COLUMN_JSON, "$" };
+	f->columns[2] = (struct test_column){ .name = "b", .kind = COLUMN_JSON, .expression = "$" };
 	assert_encodes(f, ITEMS(" {\"x\": \"'\\u00e9\"} "),
 	    "INSERT INTO `t` (`id`,`a`,`b`) VALUES ('2024-02-29 23:59:59.000007','orders','{\"x\": \"\\'\\\\u00e9\"}')\n");
 }
@@ -402,7 +474,7 @@ test_binary(void **state)
 {
 	struct fixture *f = *state;
 
-	f->columns[0] = (struct test_column){ "id", COLUMN_BINARY, "base64($.id)" };
+	f->columns[0] = (struct test_column){ .name = "id", .kind = COLUMN_BINARY, .expression = "base64($.id)" };
 	f->columns[1].kind = COLUMN_BINARY;
 	f->columns[2].name = NULL;
 	assert_encodes(f,
@@ -622,6 +694,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_copy), TEST(test_copy_escapes), TEST(test_copy_sets), TEST(test_postgresql_insert), TEST(test_postgresql_ignore),
+		TEST(test_as_arrays), TEST(test_array_escapes),
 		TEST(test_postgresql_upsert), TEST(test_passes_in_order), TEST(test_upserts_in_order_of_keys), TEST(test_postgresql_newer), TEST(test_mysql_insert),
 		TEST(test_mysql_ignore), TEST(test_mysql_upsert), TEST(test_sources), TEST(test_json_column), TEST(test_arrays),
 		TEST(test_arrays_that_are_no_box), TEST(test_binary), TEST(test_dates), TEST(test_bits), TEST(test_rejects), TEST(test_nothing_left),

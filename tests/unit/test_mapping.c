@@ -30,8 +30,8 @@ struct fixture {
 static struct column
 column(char *name, enum column_kind kind, bool nullable, bool has_default, bool generated)
 {
-	static char type[] = "sometype";
-	return (struct column){ .name = name, .type = type, .kind = kind, .nullable = nullable, .has_default = has_default, .generated = generated };
+	static char type[] = "sometype", nothing[] = "";
+	return (struct column){ .name = name, .type = type, .kind = kind, .array = nothing, .cast = nothing, .nullable = nullable, .has_default = has_default, .generated = generated };
 }
 
 static int
