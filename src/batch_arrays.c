@@ -43,17 +43,28 @@ value_end(const char *at)
 	return at + 1;
 }
 
-static inline bool
-is_plain(const char *at)
+/* How many bytes from here on go into an element as they are; at most a chunk, and no further than `end`. */
+static inline size_t
+plain_bytes(const char *at, const char *end)
 {
 	chunk bytes;
 	uint64_t halves[2];
+	size_t n = 0;
 
+	_Static_assert(sizeof halves == sizeof bytes, "two halves");
+	if ((size_t)(end - at) < sizeof bytes) {
+		while (at + n < end && at[n] != '\'' && at[n] != '"' && at[n] != '\\')
+			n++;
+		return n;
+	}
 	memcpy(&bytes, at, sizeof bytes);
 	chunk special = (chunk)((bytes == '\'') | (bytes == '"') | (bytes == '\\'));
-	_Static_assert(sizeof halves == sizeof special, "two halves");
 	memcpy(halves, &special, sizeof halves);
-	return (halves[0] | halves[1]) == 0;
+	for (size_t i = 0; i < 2; i++, n += sizeof *halves) {
+		if (halves[i] != 0)
+			return n + (size_t)(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_ctzll(halves[i]) : __builtin_clzll(halves[i])) / 8;
+	}
+	return n;
 }
 
 /* Appends the text that begins at its opening quote as an element; the two quotes that stand for one stay, as the array stands in quotes too. `end` is
@@ -63,27 +74,23 @@ add_element(struct buf *out, const char *at, const char *end)
 {
 	buf_addc(out, '"');
 	for (at++;;) {
-		char *to = buf_reserve(out, 2 * sizeof(chunk) + 1), *begin = to;
-		if ((size_t)(end - at) >= sizeof(chunk) && is_plain(at)) {
-			memcpy(to, at, sizeof(chunk));
-			out->len += sizeof(chunk);
-			at += sizeof(chunk);
+		size_t n = plain_bytes(at, end);
+		char *to = buf_reserve(out, sizeof(chunk) + 2);
+		memcpy(to, at, (size_t)(end - at) < sizeof(chunk) ? n : sizeof(chunk));
+		to += n;
+		at += n;
+		out->len += n;
+		if (n == sizeof(chunk))
 			continue;
+		if (at[0] == '\'' && at[1] != '\'') {
+			*to = '"';
+			out->len++;
+			return at + 1;
 		}
-		for (size_t i = 0; i < sizeof(chunk); i++) {
-			char c = *at++;
-			if (c == '\'' && *at != '\'') {
-				*to++ = '"';
-				out->len += (size_t)(to - begin);
-				return at;
-			}
-			if (c == '\'')
-				*to++ = *at++;
-			else if (c == '"' || c == '\\')
-				*to++ = '\\';
-			*to++ = c;
-		}
-		out->len += (size_t)(to - begin);
+		to[0] = at[0] == '\'' ? '\'' : '\\';
+		to[1] = at[0];
+		out->len += 2;
+		at += at[0] == '\'' ? 2 : 1;
 	}
 }
 
@@ -92,12 +99,12 @@ static bool
 add_array(const struct batch_statement *statement, const char **cursors, struct buf *out)
 {
 	const char *end = statement->sql.data + statement->sql.len;
-	const char *gap = "'{";
 
+	buf_adds(out, "'{");
 	for (uint32_t i = 0; i < statement->n_rows; i++) {
 		const char *at = cursors[i];
-		buf_adds(out, gap);
-		gap = ",";
+		if (i > 0)
+			buf_addc(out, ',');
 		if (*at == '\'') {
 			at = add_element(out, at, end);
 		} else if (*at == 'N') {

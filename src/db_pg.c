@@ -320,7 +320,7 @@ session_settings(const struct db_conn *conn, struct buf *sql)
 	unsigned limit = conn->config->query_timeout;
 	buf_addf(sql, "SET standard_conforming_strings = on; SET timezone = 'UTC'; SET bytea_output = hex; SET client_min_messages = warning;"
 	    " SET default_transaction_isolation = 'read committed'; SET statement_timeout = '%us'; SET lock_timeout = '%us';"
-	    " SET idle_in_transaction_session_timeout = '%us';"
+	    " SET idle_in_transaction_session_timeout = '%us'; " PG_KEEP_MEMORY ";"
 	    " SELECT set_config('lc_messages', 'C', false) FROM pg_roles WHERE rolname = current_user AND rolsuper",
 	    limit, limit, conn->idle_transaction_s);
 }

@@ -11,6 +11,7 @@
 #include "check.h"
 #include "config.h"
 #include "db.h"
+#include "db_pg_connect.h"
 
 struct sql {
 	PGconn *pg;              /* owned; NULL: MariaDB */
@@ -39,6 +40,7 @@ open_pg(struct sql *sql, const struct database_config *database)
 	sql->pg = PQconnectdbParams(names, values, 0);
 	if (PQstatus(sql->pg) != CONNECTION_OK)
 		sql_die("PostgreSQL", PQerrorMessage(sql->pg));
+	PQclear(PQexec(sql->pg, PG_KEEP_MEMORY));
 }
 
 static void

@@ -7,6 +7,9 @@ const mysql = require('mysql2/promise');
 const pg = require('pg');
 const { createClient } = require('redis');
 
+// As sluice's sessions do: see src/db_pg_connect.h.
+const PG_KEEP_MEMORY = "SELECT length(repeat(' ', 16777216))";
+
 function openRedis(options) {
 	return createClient({ socket: { path: options.redis } }).connect();
 }
@@ -16,6 +19,7 @@ async function openPool(options) {
 	if (options.driver === 'postgresql') {
 		const pool = new pg.Pool({ host: options.host, database: options.dbname, user: options.user, max: options.pool, idleTimeoutMillis: 0 });
 		const clients = await Promise.all(Array.from({ length: options.pool }, () => pool.connect()));
+		await Promise.all(clients.map((client) => client.query(PG_KEEP_MEMORY)));
 		clients.forEach((client) => client.release());
 		return pool;
 	}
