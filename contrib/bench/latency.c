@@ -3,8 +3,9 @@
  *   latency SLUICE.INI ORDERS_PER_SECOND SECONDS
  *
  * One thread pushes orders at a steady rate; the other looks for their rows while one is missing, on a connection of its own. An order's clock starts
- * when its push is sent, or when it should have been sent, if the push before it took so long. It stops when the look that found the row was sent, so
- * a time is at most one look too long, and with more than INSERT_RATE_MAX orders a second, when looks without a pause would take a CPU, PAUSE_US.
+ * when its push is sent, or when it should have been sent, if the push before it took so long; what is due by then is pushed together, as it would have
+ * come from many functions, of which none waits for another. The clock stops when the look that found the row was sent, so a time is at most one look
+ * too long, and with more than INSERT_RATE_MAX orders a second, when looks without a pause would take a CPU, PAUSE_US.
  *
  * Up to INSERT_RATE_MAX orders a second, each push is followed, half way to the next, by an INSERT of one more order on an open connection: by turns a
  * plain one, whose clock runs from the INSERT to its answer, the commit; and one in a transaction that also writes a row of a ledger, whose clock
@@ -61,29 +62,42 @@ sleep_until(int64_t us)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
-/* Waits for the moment when order i is due; returns when its clock starts. */
-static int64_t
-wait_for_turn(const struct race *race, int64_t begin, unsigned i)
+/* Waits for the moment when order i is due, and starts its clock, and those of all that are due by then. Returns how many these are. */
+static unsigned
+wait_for_turn(struct race *race, int64_t begin, unsigned i)
 {
-	int64_t due = begin + (int64_t)i * 1000000 / race->rate;
+	int64_t due = begin + (int64_t)i * 1000000 / race->rate, now = now_us();
+	unsigned n = 0;
 
-	if (now_us() > due)
-		return due;
-	sleep_until(due);
-	return now_us();
+	if (now < due) {
+		sleep_until(due);
+		race->started[i] = now_us();
+		return 1;
+	}
+	do {
+		race->started[i + n++] = due;
+		due = begin + (int64_t)(i + n) * 1000000 / race->rate;
+	} while (due <= now && i + n <= race->n && !race->inserts);
+	return n;
 }
 
+/* Pushes n orders from number i on, each by an LPUSH. */
 static void
-push(redisContext *redis, const char *key, unsigned i, struct buf *text)
+push(redisContext *redis, const char *key, unsigned i, unsigned n, struct buf *text)
 {
 	static const struct order_shape shape = { .columns = 8 };
 
-	buf_reset(text);
-	order_write(&shape, i, text);
-	redisReply *reply = redisCommand(redis, "LPUSH %s %b", key, text->data, text->len);
-	if (reply == NULL || reply->type != REDIS_REPLY_INTEGER)
-		sql_die("LPUSH", reply != NULL ? reply->str : redis->errstr);
-	freeReplyObject(reply);
+	for (unsigned k = 0; k < n; k++) {
+		buf_reset(text);
+		order_write(&shape, i + k, text);
+		redisAppendCommand(redis, "LPUSH %s %b", key, text->data, text->len);
+	}
+	for (unsigned k = 0; k < n; k++) {
+		redisReply *reply;
+		if (redisGetReply(redis, (void **)&reply) != REDIS_OK || reply->type != REDIS_REPLY_INTEGER)
+			sql_die("LPUSH", redis->err != 0 ? redis->errstr : reply->str);
+		freeReplyObject(reply);
+	}
 }
 
 static void
@@ -164,15 +178,15 @@ send_all(struct race *race)
 		sql_die("Redis", redis->errstr);
 	make_ledger(race, sql);
 	int64_t begin = now_us();
-	for (unsigned i = 1; i <= race->n; i++) {
-		race->started[i] = wait_for_turn(race, begin, i);
-		atomic_store(&race->sent, i);
+	for (unsigned i = 1, n; i <= race->n; i += n) {
+		n = wait_for_turn(race, begin, i);
+		atomic_store(&race->sent, i + n - 1);
 		if (race->inserts && i % 4 == 0)
 			race->committed[i] = insert_with_ledger(race, sql, i);
 		else if (race->inserts && i % 2 == 0)
 			race->committed[i] = insert(sql, i);
 		else
-			push(redis, queue->list_key, i, &text);
+			push(redis, queue->list_key, i, n, &text);
 	}
 	redisFree(redis);
 	sql_close(sql);
