@@ -11,7 +11,7 @@
 #include "config.h"
 #include "mapping.h"
 
-enum { MAX_MESSAGE = 1 << 20 };
+enum { MAX_MESSAGE = 1 << 20, REPEATS = 9 };
 
 const struct fuzz_column fuzz_columns[N_COLUMNS] = {
 	{ "n", "@position", { COLUMN_PLAIN, COLUMN_NUMBER }, true },
@@ -294,6 +294,74 @@ read_row(struct fuzzer *f, enum shape shape)
 		read_insert(&f->batches[shape].statements[0], shape, f->rows[shape]);
 }
 
+/* An INSERT of the same row many times. */
+static void
+repeat_row(const struct batch_statement *one, struct batch_statement *many)
+{
+	*many = (struct batch_statement){ .columns = one->columns, .offsets = xcalloc(REPEATS, sizeof *many->offsets), .n_rows = REPEATS };
+	buf_add(&many->sql, one->sql.data, one->offsets[0]);
+	for (uint32_t i = 0; i < REPEATS; i++) {
+		buf_adds(&many->sql, i > 0 ? "," : "");
+		many->offsets[i] = many->sql.len;
+		buf_add(&many->sql, one->sql.data + one->offsets[0], one->end - one->offsets[0]);
+	}
+	many->end = many->sql.len;
+	buf_add(&many->sql, one->sql.data + one->end, one->sql.len - one->end);
+}
+
+/* An element of an array, as it stands there without SQL's quotes, is this value. */
+static void
+check_element(const char **at, const char *end, const struct field *value)
+{
+	struct buf text = BUF_INIT;
+
+	if (value->kind == FIELD_NULL) {
+		ASSERT(eat(at, end, "NULL"));
+		return;
+	}
+	ASSERT(eat(at, end, "\""));
+	for (; *at < end && **at != '"'; (*at)++) {
+		*at += **at == '\\';
+		ASSERT(*at < end);
+		buf_addc(&text, **at);
+	}
+	ASSERT(eat(at, end, "\"") && value->kind == FIELD_TEXT && same_bytes(&text, &value->text));
+	buf_free(&text);
+}
+
+/* Its arrays hold what its row holds. */
+static void
+check_arrays(const struct batch_statement *one, const struct field *row)
+{
+	struct batch_statement many;
+	struct buf sql = BUF_INIT, literal = BUF_INIT;
+
+	repeat_row(one, &many);
+	ASSERT(batch_add_arrays(&many, &sql)); /* one column at least has a value: the message's position */
+	const char *end = sql.data + sql.len, *at = memmem(sql.data, sql.len, " FROM unnest(", 13);
+	ASSERT(at != NULL);
+	at += 13;
+	for (size_t i = 0, n = 0; i < N_COLUMNS; i++) {
+		if (row[i].kind == FIELD_DEFAULT)
+			continue;
+		ASSERT((n++ == 0 || eat(&at, end, ",")) && eat(&at, end, "'"));
+		buf_reset(&literal);
+		read_quoted(&at, end, SHAPE_INSERT, &literal);
+		ASSERT(eat(&at, end, "::text[]"));
+		const char *inside = literal.data, *literal_end = literal.data + literal.len;
+		for (uint32_t k = 0; k < REPEATS; k++) {
+			ASSERT(eat(&inside, literal_end, k == 0 ? "{" : ","));
+			check_element(&inside, literal_end, &row[i]);
+		}
+		ASSERT(eat(&inside, literal_end, "}") && inside == literal_end);
+	}
+	ASSERT(eat(&at, end, ") AS u(c0"));
+	buf_free(&sql);
+	buf_free(&literal);
+	buf_free(&many.sql);
+	free(many.offsets);
+}
+
 /* Do two shapes hold the same row? */
 static void
 compare_rows(const struct fuzzer *f, enum shape a, enum shape b)
@@ -339,6 +407,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ASSERT(same_bytes(&f->reason[SHAPE_COPY], &f->reason[SHAPE_INSERT]));
 	if (f->batches[SHAPE_COPY].n == 1) {
 		compare_rows(f, SHAPE_COPY, SHAPE_INSERT);
+		check_arrays(&f->batches[SHAPE_INSERT].statements[0], f->rows[SHAPE_INSERT]);
 		if (f->batches[SHAPE_MYSQL].n == 1)
 			compare_rows(f, SHAPE_COPY, SHAPE_MYSQL);
 	}
