@@ -408,9 +408,9 @@ pool_reconnect(struct pool *p)
 {
 	for (unsigned i = 0; i < p->n_sessions; i++) {
 		struct session *s = p->sessions[i];
-		if (s->state == SESSION_IDLE)
+		if (s->state == SESSION_IDLE || s->state == SESSION_CONNECTING)
 			session_close(s, RECYCLE_PAUSE_MS);
-		else
+		else if (s->state == SESSION_BUSY)
 			s->recycle_ms = 0;
 	}
 }

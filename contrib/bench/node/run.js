@@ -8,7 +8,7 @@ const pg = require('pg');
 const { createClient } = require('redis');
 
 // As sluice's sessions do: see src/db_pg_connect.h.
-const PG_KEEP_MEMORY = "SELECT length(repeat(' ', 16777216))";
+const PG_KEEP_MEMORY = "SELECT octet_length(repeat(repeat(' ', 4096), n)) FROM generate_series(4096, 4096) AS n";
 
 function openRedis(options) {
 	return createClient({ socket: { path: options.redis } }).connect();
