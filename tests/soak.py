@@ -60,7 +60,7 @@ class Soak:
         self.client = redis_server.client()
         self.steps = steps
         self.dice = random.Random(options.seed)
-        self.daemon = Sluice(program(options), servers.workspace(), queue_config(redis_server, db, pool_size=4), f"soak-{db.driver}")
+        self.daemon = Sluice(program(options), servers.workspace(), queue_config(redis_server, db, queue={"mode": options.mode}, pool_size=4), f"soak-{db.driver}")
         self.version = db.value("SELECT version()").partition(" on ")[0]
         self.kills = collections.Counter()
         self.next = 1  # number of the next order
@@ -143,6 +143,7 @@ def report(options, redis_server, soaks):
     """A section of markdown."""
     command = f"tests/soak.sh --kills {options.kills} --orders {options.orders} --seed {options.seed}"
     command += (f" --only {options.only}" if options.only else "") + ("" if options.steps else " --no-steps")
+    command += f" --mode {options.mode}" if options.mode != "insert" else ""
     version = subprocess.run([program(options), "--version"], capture_output=True, text=True, check=True).stdout.strip()
     system = os.uname()
     lines = [f"## Kill run of {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC", "", f"`{command}`", "",
@@ -172,6 +173,8 @@ def arguments():
     parser.add_argument("--orders", type=int, default=20_000, help="kept waiting (default 20000)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=["postgresql", "mysql"])
+    parser.add_argument("--mode", choices=["insert", "ignore"], default="insert",
+                        help="ignore: other statements; nothing is ignored, as the table has no unique index (default insert)")
     parser.add_argument("--steps", action=argparse.BooleanOptionalAction, default=True,
                         help="half of the kills before, in the middle of or after what is sent, or when an answer comes (default; needs cc)")
     parser.add_argument("--report", metavar="FILE", help="to which a section is appended")

@@ -7,7 +7,7 @@ set -u
 
 case ${1-} in
 --help | -h)
-	echo 'usage: tests/soak.sh [--kills N] [--orders N] [--seed N] [--only postgresql|mysql] [--no-steps] [--report FILE]'
+	echo 'usage: tests/soak.sh [--kills N] [--orders N] [--seed N] [--only postgresql|mysql] [--mode insert|ignore] [--no-steps] [--report FILE]'
 	exit 0
 	;;
 esac
