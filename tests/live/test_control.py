@@ -153,6 +153,19 @@ def test_reconnect(db, redis_server, redis_client, sluice):
     assert audit(redis_client, db, pushed) == (20_000, 0)
 
 
+def test_reconnect_during_a_login(db, redis_server, sluice):
+    """It may be a login to the server that the operator wants to leave."""
+    config = queue_config(redis_server, db, pool_size=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        config["database shop"].update(host="127.0.0.1", port=silent.getsockname()[1], server_connect_timeout=60)
+        daemon = sluice(config, start=False).start(wait=False)
+        with silent.accept()[0]:
+            run_ok(daemon, "reconnect", "shop")
+            with silent.accept()[0]:
+                pass
+
+
 def test_loglevel(pg, clean, redis_server, sluice):
     make_table(pg)
     daemon = sluice(queue_config(redis_server, pg))
