@@ -60,7 +60,8 @@ class Soak:
         self.client = redis_server.client()
         self.steps = steps
         self.dice = random.Random(options.seed)
-        self.daemon = Sluice(program(options), servers.workspace(), queue_config(redis_server, db, queue={"mode": options.mode}, pool_size=4), f"soak-{db.driver}")
+        config = queue_config(redis_server, db, queue={"mode": options.mode}, pool_size=4)
+        self.daemon = Sluice(program(options), servers.workspace(), config, f"soak-{db.driver}")
         self.version = db.value("SELECT version()").partition(" on ")[0]
         self.kills = collections.Counter()
         self.next = 1  # number of the next order

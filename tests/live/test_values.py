@@ -183,7 +183,8 @@ COLUMNS = {
         "uid": "uuid", "raw": "bytea", "bits": "bit(4)", "mood": "mood", "doc": "json", "docb": "jsonb", "ints": "int[]",
         "texts": "text[]", "grid": "int[][]",
         "moods": "mood[]", "docs": "jsonb[]", "addr": "inet", "positive": "positive",
-        "hours": "interval hour", "shorts": "varchar(3)[]", "area": "box", "who": "person", "stretch": "int4range", "letter": '"char"', "made": "bigint GENERATED ALWAYS AS (big % 7) STORED",
+        "hours": "interval hour", "shorts": "varchar(3)[]", "area": "box", "who": "person", "stretch": "int4range", "letter": '"char"',
+        "made": "bigint GENERATED ALWAYS AS (big % 7) STORED",
     },
     "mysql": {
         "id": "bigint PRIMARY KEY", "big": "bigint", "ubig": "bigint unsigned", "money": "decimal(12,2)", "number": "decimal(65,30)", "dbl": "double",
