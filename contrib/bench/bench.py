@@ -50,7 +50,7 @@ def read_options():
     parser.add_argument("cases", nargs="*", metavar="CASE", help="only these; see --list")
     parser.add_argument("--list", action="store_true", help="names the cases and ends")
     parser.add_argument("--quick", action="store_true", help="a tenth of the orders, 3 rounds")
-    parser.add_argument("--rounds", type=int, help="rounds of each case (default 5)")
+    parser.add_argument("--rounds", type=int, help="rounds of each case (default 7)")
     parser.add_argument("--only", choices=list(DRIVERS), help="one database only")
     parser.add_argument("--output", help="directory for RESULTS.md and results.svg (default contrib/bench for a whole run, else none)")
     parser.add_argument("--build", help=argparse.SUPPRESS)
@@ -100,7 +100,7 @@ def main():
             print(f"{case.name:14}{case.title}")
         return 0
     servers.end_in_order()
-    plan = Plan(options.rounds or (3 if options.quick else 5), QUICK if options.quick else 1)
+    plan = Plan(options.rounds or (3 if options.quick else 7), QUICK if options.quick else 1)
     sections, versions = measure(options, plan)
     text = report.write(sections, command_line(options), plan, versions)
     print("\n" + text)

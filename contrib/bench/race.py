@@ -31,6 +31,13 @@ class Median:
     def cpu_a_row(self):
         return sum(self.cpu.values())
 
+    def ratios_to(self, other):
+        """Round by round. The two ran one after the other, so a machine that is faster for a while is so for both."""
+        return [rate / against for rate, against in zip(self.rates, other.rates)]
+
+    def ratio_to(self, other):
+        return statistics.median(self.ratios_to(other))
+
 
 def median_of(runs):
     names = runs[0].cpu
@@ -66,12 +73,12 @@ class Race:
         section = Section(self.name, self.title, driver, [*HEADINGS], [], note=self.note)
         for entry in entries:
             median, against = medians[entry.label], medians[base]
-            ratios = [rate / other for rate, other in zip(median.rates, against.rates)]
-            section.lines.append([f"{median.rate / against.rate:.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}", f"{median.rate:,.0f}"]
+            ratio, ratios = median.ratio_to(against), median.ratios_to(against)
+            section.lines.append([f"{ratio:.2f}", f"{min(ratios):.2f}", f"{max(ratios):.2f}", f"{median.rate:,.0f}"]
                                  + [f"{median.cpu[name]:.2f}" for name in PROCESSES] + [f"{median.cpu_a_row * median.rate / 1e6:.2f}"]
                                  + [f"{median.memory[name] / 1048576:.0f}" for name in PROCESSES] + [entry.label])
             section.rates.append((entry.label, median.rate))
             if entry.label != base:
-                section.ratios.append((self.name if len(entries) == 2 else f"{self.name}: {entry.label}", median.rate / against.rate))
+                section.ratios.append((self.name if len(entries) == 2 else f"{self.name}: {entry.label}", ratio))
         section.verdicts = [goal.verdict(driver, medians) for goal in self.goals if goal.driver in (None, driver)]
         return section

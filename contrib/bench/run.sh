@@ -7,7 +7,7 @@ usage() {
 	cat <<'END'
 usage: contrib/bench/run.sh [--quick] [--rounds N] [--only postgresql|mysql] [--output DIRECTORY] [CASE...]
        contrib/bench/run.sh --list
-  --quick             a tenth of the orders, 3 rounds instead of 5: some minutes
+  --quick             a tenth of the orders, 3 rounds instead of 7: some minutes
   --rounds N          rounds of each case
   --only DRIVER       one database only
   --output DIRECTORY  where RESULTS.md and results.svg go; default contrib/bench for a whole run, else they are only printed
