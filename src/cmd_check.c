@@ -115,7 +115,7 @@ cmd_check(const struct config *config, int argc, char **argv)
 	struct check c = { .config = config };
 	if (command_options(argc, argv, options, 0, 0) < 0)
 		return EX_USAGE;
-	check_finding(&c, LEVEL_OK, config->files[0], "read, %zu databases and %zu queues", config->n_databases, config->n_queues);
+	check_finding(&c, LEVEL_OK, config->files[0], "read; databases: %zu, queues: %zu", config->n_databases, config->n_queues);
 	check_files(&c);
 	if (!offline)
 		check_servers(&c);

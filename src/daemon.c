@@ -304,7 +304,7 @@ daemon_run(const struct config *config)
 	if (!open_ports(&d)) {
 		status = EX_CONFIG;
 	} else {
-		log_info(NULL, "sluice runs as instance %s: %zu queues, %zu databases", config->instance, config->n_queues, config->n_databases);
+		log_info(NULL, "sluice runs as instance %s; queues: %zu, databases: %zu", config->instance, config->n_queues, config->n_databases);
 		notify_manager("READY=1");
 		d.heartbeat = heartbeat_new(d.base, &d.view);
 		event_base_dispatch(d.base);

@@ -9,6 +9,8 @@
 #include "mapping.h"
 #include "sql_text.h"
 
+#define NUMBER_BARE_MAX 18 /* characters: an integer of a bigint, or a decimal */
+
 /* Appends text for a column that is not binary; SQL_TEXT_PADDING bytes behind it are readable, as behind all that comes from a message. */
 static const char *
 add_text(struct value_context *context, struct buf *out, const char *text, size_t len)
@@ -61,6 +63,38 @@ add_bit(const struct json_value *value, struct buf *out)
 	return NULL;
 }
 
+/* Is it a number, not negative, that MySQL reads from SQL without loss, whatever the column's type is? */
+static bool
+is_short_number(const char *text, size_t len)
+{
+	bool point = false;
+
+	for (size_t i = 0; i < len; i++) {
+		bool second = text[i] == '.' && point;
+		if (second || (text[i] != '.' && (text[i] < '0' || text[i] > '9')))
+			return false;
+		point = point || text[i] == '.';
+	}
+	return len <= NUMBER_BARE_MAX;
+}
+
+/* A number for one of MySQL's: most go bare, which its parser takes in less time than a text. Those of a key do not: it would look different when a
+ * message has it as a string. */
+static const char *
+add_number(struct value_context *context, bool in_key, const struct json_value *value, struct buf *out)
+{
+	static const char ones[] = "1111111111111111", zeros[] = "0000000000000000"; /* the first digit counts, the others are padding */
+	bool truth = value->kind == JSON_TRUE || value->kind == JSON_FALSE;
+	const char *text = !truth ? value->text : value->kind == JSON_TRUE ? ones : zeros;
+	size_t len = truth ? 1 : value->len;
+
+	_Static_assert(sizeof ones > SQL_TEXT_PADDING, "too little padding");
+	if (in_key || value->kind == JSON_STRING || !is_short_number(text, len))
+		return add_text(context, out, text, len);
+	buf_add(out, text, len);
+	return NULL;
+}
+
 /* A string for a date or time column of MySQL; what is no ISO 8601 goes as it is, for the server to judge. */
 static const char *
 add_date(struct value_context *context, bool date_only, const struct json_value *value, struct buf *out)
@@ -73,23 +107,18 @@ add_date(struct value_context *context, bool date_only, const struct json_value 
 
 /* A value of the message that is not NULL. */
 static const char *
-add_message(struct value_context *context, enum column_kind kind, const struct json_value *value, struct buf *out)
+add_message(struct value_context *context, const struct mapped_column *column, const struct json_value *value, struct buf *out)
 {
-	static const char ones[] = "1111111111111111", zeros[] = "0000000000000000"; /* the first digit counts, the others are padding */
-
-	_Static_assert(sizeof ones > SQL_TEXT_PADDING, "too little padding");
-	switch (kind) {
+	switch (column->kind) {
 	case COLUMN_JSON:
 		return add_text(context, out, value->raw, value->raw_len);
 	case COLUMN_NUMBER:
-		if (value->kind == JSON_TRUE || value->kind == JSON_FALSE)
-			return add_text(context, out, value->kind == JSON_TRUE ? ones : zeros, 1);
-		break;
+		return add_number(context, column->in_key, value, out);
 	case COLUMN_BIT:
 		return add_bit(value, out);
 	case COLUMN_DATETIME:
 	case COLUMN_DATE:
-		return add_date(context, kind == COLUMN_DATE, value, out);
+		return add_date(context, column->kind == COLUMN_DATE, value, out);
 	case COLUMN_ARRAY:
 		if (value->kind != JSON_ARRAY)
 			break;
@@ -121,7 +150,7 @@ encode_value(struct value_context *context, const struct mapped_column *column, 
 	}
 	switch (column->from) {
 	case FROM_MESSAGE:
-		return add_message(context, column->kind, value, out);
+		return add_message(context, column, value, out);
 	case FROM_BASE64:
 		return add_base64(context, value, out);
 	case FROM_NOW:

@@ -37,7 +37,6 @@ static const struct kind_name {
 	{ DRIVER_MYSQL, "decimal", COLUMN_NUMBER },
 	{ DRIVER_MYSQL, "float", COLUMN_NUMBER },
 	{ DRIVER_MYSQL, "double", COLUMN_NUMBER },
-	{ DRIVER_MYSQL, "year", COLUMN_NUMBER },
 	{ DRIVER_MYSQL, "bit", COLUMN_BIT },
 	{ DRIVER_MYSQL, "json", COLUMN_JSON },
 	{ DRIVER_MYSQL, "binary", COLUMN_BINARY },

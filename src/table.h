@@ -14,7 +14,7 @@ struct db_result;
 enum column_kind {
 	COLUMN_PLAIN,    /* the server converts the text: numbers, strings, uuid, enum, PostgreSQL's dates ... */
 	COLUMN_BOOL,     /* PostgreSQL's boolean */
-	COLUMN_NUMBER,   /* MySQL's numeric types, where true and false are 1 and 0 */
+	COLUMN_NUMBER,   /* MySQL's numeric types but year, where true and false are 1 and 0 */
 	COLUMN_JSON,     /* json, jsonb; MariaDB's JSON alias (longtext with a json_valid check) too */
 	COLUMN_BINARY,   /* bytea, blob, binary, varbinary */
 	COLUMN_DATETIME, /* MySQL's datetime, timestamp */

@@ -264,9 +264,9 @@ read_value(const char **at, const char *end, enum shape shape, struct field *fie
 	} else {
 		field->kind = FIELD_BARE;
 		ASSERT(shape == SHAPE_MYSQL);
-		for (; *at < end && **at >= '0' && **at <= '9'; (*at)++)
+		for (; *at < end && ((**at >= '0' && **at <= '9') || **at == '.'); (*at)++)
 			buf_addc(&field->text, **at);
-		ASSERT(field->text.len > 0);
+		ASSERT(field->text.len > 0 && field->text.data[0] != '.' && field->text.data[field->text.len - 1] != '.');
 	}
 }
 

@@ -363,8 +363,12 @@ test_mysql_insert(void **state)
 	f->driver = DRIVER_MYSQL;
 	f->columns[2].kind = COLUMN_NUMBER;
 	assert_encodes(f, ITEMS("{\"id\":\"\\u0000'\\\"\\\\\\n\\r\\u001a\xc3\xa9%\",\"a\":true,\"b\":true}", "{\"b\":1e400}",
-	    "{\"id\":null,\"b\":false}"),
-	    "INSERT INTO `t` (`id`,`a`,`b`) VALUES ('\\0\\'\"\\\\\\n\\r\\Z\xc3\xa9%','true','1'),(DEFAULT,DEFAULT,'1e400'),(NULL,DEFAULT,'0')\n");
+	    "{\"id\":null,\"b\":false}", "{\"b\":12.50}", "{\"b\":\"12.50\"}", "{\"b\":-1}", "{\"b\":1234567890123456789}", "{\"b\":[1]}"),
+	    "INSERT INTO `t` (`id`,`a`,`b`) VALUES ('\\0\\'\"\\\\\\n\\r\\Z\xc3\xa9%','true',1),(DEFAULT,DEFAULT,'1e400'),(NULL,DEFAULT,0),"
+	    "(DEFAULT,DEFAULT,12.50),(DEFAULT,DEFAULT,'12.50'),(DEFAULT,DEFAULT,'-1'),(DEFAULT,DEFAULT,'1234567890123456789'),(DEFAULT,DEFAULT,'[1]')\n");
+	f->mode = MODE_IGNORE;
+	f->key = "b";
+	assert_encodes(f, ITEMS("{\"b\":12}"), "INSERT INTO `t` (`id`,`a`,`b`) VALUES (DEFAULT,DEFAULT,'12') ON DUPLICATE KEY UPDATE `b`=`b`\n");
 }
 
 static void
