@@ -92,10 +92,13 @@ eat_number(struct cursor *c, int n, int min, int max, int *number)
 static bool
 eat(struct cursor *c, const char *any)
 {
-	bool found = c->at < c->end && *c->at != '\0' && strchr(any, *c->at) != NULL;
-
-	c->at += found;
-	return found;
+	for (; c->at < c->end && *any != '\0'; any++) {
+		if (*c->at == *any) {
+			c->at++;
+			return true;
+		}
+	}
+	return false;
 }
 
 static int
@@ -144,8 +147,9 @@ eat_moment(struct cursor *c, struct moment *m)
 			return false;
 		if (eat(c, ".")) {
 			m->fraction = c->at;
-			while (eat(c, "0123456789"))
-				m->fraction_len++;
+			while (c->at < c->end && *c->at >= '0' && *c->at <= '9')
+				c->at++;
+			m->fraction_len = (int)(c->at - m->fraction);
 			if (m->fraction_len == 0)
 				return false;
 		}
