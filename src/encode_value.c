@@ -63,17 +63,13 @@ add_bit(const struct json_value *value, struct buf *out)
 	return NULL;
 }
 
-/* Is it a number, not negative, that MySQL reads from SQL without loss, whatever the column's type is? */
+/* Does a number, as JSON has it, go as it is? MySQL reads it without loss, whatever the column's type is. */
 static bool
 is_short_number(const char *text, size_t len)
 {
-	bool point = false;
-
 	for (size_t i = 0; i < len; i++) {
-		bool second = text[i] == '.' && point;
-		if (second || (text[i] != '.' && (text[i] < '0' || text[i] > '9')))
-			return false;
-		point = point || text[i] == '.';
+		if (text[i] != '.' && (text[i] < '0' || text[i] > '9'))
+			return false; /* negative, with an exponent, or no number at all */
 	}
 	return len <= NUMBER_BARE_MAX;
 }
