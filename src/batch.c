@@ -47,7 +47,7 @@ compare_keys(const void *left, const void *right)
 }
 
 void
-batch_sort(struct batch_statement *statement, struct batch_key *keys, const char *gap, struct buf *scratch)
+batch_sort(struct batch_statement *statement, struct batch_key *keys, char gap, struct buf *scratch)
 {
 	uint32_t n = statement->n_rows;
 	ASSERT(!statement->is_copy && n > 0 && statement->end == statement->sql.len);
@@ -55,12 +55,13 @@ batch_sort(struct batch_statement *statement, struct batch_key *keys, const char
 	for (uint32_t i = 0; i < n; i++) {
 		keys[i].item = statement->rows[i];
 		keys[i].begin = statement->offsets[i];
-		keys[i].end = i + 1 < n ? statement->offsets[i + 1] - strlen(gap) : statement->end;
+		keys[i].end = i + 1 < n ? statement->offsets[i + 1] - 1 : statement->end;
 	}
 	qsort(keys, n, sizeof *keys, compare_keys);
 	buf_reset(scratch);
 	for (uint32_t i = 0; i < n; i++) {
-		buf_adds(scratch, i > 0 ? gap : "");
+		if (i > 0)
+			buf_addc(scratch, gap);
 		statement->rows[i] = keys[i].item;
 		statement->offsets[i] = rows + scratch->len;
 		buf_add(scratch, statement->sql.data + keys[i].begin, keys[i].end - keys[i].begin);

@@ -74,4 +74,12 @@ buf_addc(struct buf *b, char c)
 	b->len++;
 }
 
+/* Appends one byte, unless it is NUL. */
+static inline void
+buf_add_if(struct buf *b, char c)
+{
+	if (c != '\0')
+		buf_addc(b, c);
+}
+
 #endif

@@ -193,7 +193,7 @@ store_row(struct run *run, struct group *group, uint32_t item)
 
 	if (!group->is_copy && group->tail - group->head + e->row.len + tail > limit)
 		return false;
-	if (statement != NULL && !group->is_copy && statement->sql.len + strlen(as->row_next) + e->row.len + tail > limit) {
+	if (statement != NULL && !group->is_copy && statement->sql.len + sizeof as->row_next + e->row.len + tail > limit) {
 		close_statement(run, group);
 		statement = NULL;
 	}
@@ -201,7 +201,7 @@ store_row(struct run *run, struct group *group, uint32_t item)
 		statement = open_statement(run, group);
 	struct buf *out = group->is_copy ? &statement->copy : &statement->sql;
 	if (statement->n_rows > 0)
-		buf_adds(out, as->row_next);
+		buf_add_if(out, as->row_next);
 	note_row(statement, item, out->len);
 	buf_add(out, e->row.data, e->row.len);
 	statement->end = out->len;
@@ -277,38 +277,6 @@ message_value(const struct encoder *e, const struct mapped_column *column)
 	return column->from == FROM_MESSAGE || column->from == FROM_BASE64 ? &e->values[column->path] : NULL;
 }
 
-static bool
-is_present(const struct encoder *e, const struct mapped_column *column)
-{
-	const struct json_value *value = message_value(e, column);
-
-	return value == NULL || value->kind != JSON_ABSENT;
-}
-
-/* Decides which columns the row's statement lists, and so in which form the row is written. Where a statement takes different rows together, all
- * columns are listed. A row without any column lists one, to say DEFAULT there, which COPY cannot. */
-static void
-list_columns(struct run *run)
-{
-	struct encoder *e = run->encoder;
-	const struct mapping *mapping = run->mapping;
-	bool all = !mapping->use_copy && mapping->mode != MODE_UPSERT, any = false;
-
-	buf_reset(&e->listed);
-	column_set *set = (column_set *)buf_reserve(&e->listed, e->set_size);
-	e->listed.len = e->set_size;
-	memset(set, 0, e->set_size);
-	for (size_t i = 0; i < mapping->n_columns; i++) {
-		if (all || is_present(e, &mapping->columns[i])) {
-			column_set_add(set, i);
-			any = true;
-		}
-	}
-	if (!any)
-		column_set_add(set, 0);
-	e->context.as = mapping->driver == DRIVER_MYSQL ? &sql_text_mysql : mapping->use_copy && any ? &sql_text_copy : &sql_text_postgresql;
-}
-
 /* Without case: keys that a server may hold equal must not look different here, or their rows could change places. */
 static void
 add_key_text(struct encoder *e, const char *text, size_t len)
@@ -321,40 +289,74 @@ add_key_text(struct encoder *e, const char *text, size_t len)
 	e->key.len += len + 1;
 }
 
-/* Writes the row's text and its key's. Why it cannot be stored, with the column; or NULL. */
+/* Begins the row under way: written in this form, it lists no column yet. */
+static void
+begin_row(struct encoder *e, const struct sql_text *as)
+{
+	e->context.as = as;
+	buf_reset(&e->row);
+	buf_add_if(&e->row, as->row_open);
+	buf_reset(&e->key);
+	buf_reset(&e->listed);
+	memset(buf_reserve(&e->listed, e->set_size), 0, e->set_size);
+	e->listed.len = e->set_size;
+}
+
+/* Lists column i in the row and writes its value, which is NULL where it does not come from the message. Why it cannot be stored, or NULL. */
+static const char *
+write_value(struct run *run, size_t i, const struct json_value *value)
+{
+	struct encoder *e = run->encoder;
+	const struct mapped_column *column = &run->mapping->columns[i];
+	size_t start = e->row.len;
+	const char *why = NULL;
+
+	column_set_add((column_set *)e->listed.data, i);
+	if (value != NULL && value->kind == JSON_ABSENT)
+		buf_adds(&e->row, "DEFAULT");
+	else
+		why = encode_value(&e->context, column, value, &e->row);
+	if (column->in_key)
+		add_key_text(e, e->row.data + start, e->row.len - start);
+	buf_addc(&e->row, e->context.as->next);
+	return why;
+}
+
+/* Writes the row's text and its key's. It lists the columns that it has a value for; all of them where a statement takes different rows together. A row
+ * without any lists one, to say DEFAULT there, which COPY cannot. Why it cannot be stored, with the column; or NULL. */
 static const char *
 write_row(struct run *run, const char **column_name)
 {
 	struct encoder *e = run->encoder;
-	const struct sql_text *as = e->context.as;
+	const struct mapping *mapping = run->mapping;
+	bool all = !mapping->use_copy && mapping->mode != MODE_UPSERT, any = false;
+	const struct sql_text *insert = mapping->driver == DRIVER_MYSQL ? &sql_text_mysql : &sql_text_postgresql;
 
-	buf_reset(&e->row);
-	buf_reset(&e->key);
-	buf_adds(&e->row, as->row_open);
 	e->has_key = true;
-	for (size_t i = 0; i < run->mapping->n_columns; i++) {
-		const struct mapped_column *column = &run->mapping->columns[i];
+	begin_row(e, mapping->use_copy ? &sql_text_copy : insert);
+	for (size_t i = 0; i < mapping->n_columns; i++) {
+		const struct mapped_column *column = &mapping->columns[i];
 		const struct json_value *value = message_value(e, column);
 		bool absent = value != NULL && value->kind == JSON_ABSENT;
 
 		if (column->in_key && (absent || (value != NULL && value->kind == JSON_NULL)))
 			e->has_key = false;
-		if (!column_set_has((const column_set *)e->listed.data, i))
+		if (absent && !all)
 			continue;
-		size_t start = e->row.len;
-		const char *why = absent ? NULL : encode_value(&e->context, column, value, &e->row);
-		if (absent)
-			buf_adds(&e->row, "DEFAULT");
+		any = true;
+		const char *why = write_value(run, i, value);
 		if (why != NULL) {
 			*column_name = column->name;
 			return why;
 		}
-		if (column->in_key)
-			add_key_text(e, e->row.data + start, e->row.len - start);
-		buf_addc(&e->row, as->next);
 	}
-	ASSERT(e->row.len > 0 && e->row.data[e->row.len - 1] == as->next);
-	e->row.data[e->row.len - 1] = as->row_close;
+	if (!any) {
+		begin_row(e, insert);
+		column_set_add((column_set *)e->listed.data, 0);
+		buf_adds(&e->row, "DEFAULT,");
+	}
+	ASSERT(e->row.data[e->row.len - 1] == e->context.as->next);
+	e->row.data[e->row.len - 1] = e->context.as->row_close;
 	return NULL;
 }
 
@@ -390,7 +392,6 @@ encode_item(struct run *run, uint32_t item, const char **column)
 
 	if (why != NULL)
 		return why;
-	list_columns(run);
 	e->context.position = run->input->position + item;
 	why = write_row(run, column);
 	if (why != NULL)

@@ -53,7 +53,7 @@ struct batch_key {
 };
 /* Puts the rows of an INSERT without its tail in the order of their keys, rows of the same key as they came, and those without a key first. keys[i] has
  * text and len of row i, for each row. `gap` stands between two rows. `scratch` is used meanwhile. */
-void batch_sort(struct batch_statement *statement, struct batch_key *keys, const char *gap, struct buf *scratch);
+void batch_sort(struct batch_statement *statement, struct batch_key *keys, char gap, struct buf *scratch);
 
 /* Appends an INSERT of the same rows for PostgreSQL that takes the server half the time: an array a column, of which it can name no row as refused. At
  * most twice as long as the statement, but for some bytes a column. False, and nothing appended: too few rows to gain by it, a column in which some rows

@@ -135,30 +135,42 @@ add_message(struct value_context *context, const struct mapped_column *column, c
 	return add_text(context, out, value->text, value->len);
 }
 
-const char *
-encode_value(struct value_context *context, const struct mapped_column *column, const struct json_value *value, struct buf *out)
+static const char *
+add_null(struct value_context *context, struct buf *out)
 {
-	ASSERT((value != NULL) == (column->from == FROM_MESSAGE || column->from == FROM_BASE64));
-	ASSERT(value == NULL || value->kind != JSON_ABSENT);
-	if (value != NULL && value->kind == JSON_NULL) {
-		buf_adds(out, context->as->null);
-		return NULL;
-	}
+	buf_adds(out, context->as->null);
+	return NULL;
+}
+
+/* A value that is made here: `value` is NULL, but for base64. */
+static const char *
+add_made(struct value_context *context, const struct mapped_column *column, const struct json_value *value, struct buf *out)
+{
+	ASSERT((value != NULL) == (column->from == FROM_BASE64));
+	buf_reset(&context->scratch);
 	switch (column->from) {
-	case FROM_MESSAGE:
-		return add_message(context, column, value, out);
 	case FROM_BASE64:
-		return add_base64(context, value, out);
+		ASSERT(value->kind != JSON_ABSENT);
+		return value->kind == JSON_NULL ? add_null(context, out) : add_base64(context, value, out);
 	case FROM_NOW:
 		return add_buf(context, out, &context->now);
 	case FROM_QUEUE:
-		buf_reset(&context->scratch);
 		buf_adds(&context->scratch, context->queue);
 		break;
 	case FROM_POSITION:
-		buf_reset(&context->scratch);
 		buf_add_number(&context->scratch, context->position);
 		break;
+	case FROM_MESSAGE:
+		ASSERT(false);
 	}
 	return add_buf(context, out, &context->scratch);
+}
+
+const char *
+encode_value(struct value_context *context, const struct mapped_column *column, const struct json_value *value, struct buf *out)
+{
+	if (column->from != FROM_MESSAGE)
+		return add_made(context, column, value, out);
+	ASSERT(value != NULL && value->kind != JSON_ABSENT);
+	return value->kind == JSON_NULL ? add_null(context, out) : add_message(context, column, value, out);
 }

@@ -12,7 +12,7 @@ typedef unsigned char chunk __attribute__((vector_size(SQL_TEXT_PADDING)));
 enum { NUL_REFUSED = 1 };
 
 const struct sql_text sql_text_copy = {
-	.row_open = "", .row_next = "", .next = '\t', .row_close = '\n', .quote = '\0',
+	.row_open = '\0', .next = '\t', .row_close = '\n', .row_next = '\0', .quote = '\0',
 	.null = "\\N", .binary_open = "\\\\x", .binary_close = "",
 	.escape = '\\',
 	.escapes = { ['\0'] = NUL_REFUSED, ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\v'] = 'v', ['\f'] = 'f', ['\r'] = 'r', ['\\'] = '\\' },
@@ -20,27 +20,32 @@ const struct sql_text sql_text_copy = {
 
 /* With standard_conforming_strings on, which the session sets, only the quote is special. */
 const struct sql_text sql_text_postgresql = {
-	.row_open = "(", .row_next = ",", .next = ',', .row_close = ')', .quote = '\'',
+	.row_open = '(', .next = ',', .row_close = ')', .row_next = ',', .quote = '\'',
 	.null = "NULL", .binary_open = "'\\x", .binary_close = "'",
 	.escape = '\'',
 	.escapes = { ['\0'] = NUL_REFUSED, ['\''] = '\'' },
 };
 
 const struct sql_text sql_text_mysql = {
-	.row_open = "(", .row_next = ",", .next = ',', .row_close = ')', .quote = '\'',
+	.row_open = '(', .next = ',', .row_close = ')', .row_next = ',', .quote = '\'',
 	.null = "NULL", .binary_open = "x'", .binary_close = "'",
 	.escape = '\\',
 	.escapes = { ['\0'] = '0', ['\n'] = 'n', ['\r'] = 'r', ['\x1a'] = 'Z', ['\''] = '\'', ['\\'] = '\\' },
 };
 
-/* May every byte go as it is, whichever the way to write it? */
+/* May the first n bytes go as they are, whichever the way to write them? */
 static inline bool
-is_plain(chunk bytes)
+is_plain(chunk bytes, size_t n)
 {
-	chunk special = (chunk)((bytes < ' ') | (bytes == '\'') | (bytes == '\\'));
+	static const unsigned char counts[2 * sizeof(chunk)] = {
+		255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+	};
+	chunk special = (chunk)((bytes < ' ') | (bytes == '\'') | (bytes == '\\')), mask;
 	uint64_t halves[2];
 
 	_Static_assert(sizeof halves == sizeof special, "two halves");
+	memcpy(&mask, counts + sizeof mask - n, sizeof mask);
+	special &= mask;
 	memcpy(halves, &special, sizeof halves);
 	return (halves[0] | halves[1]) == 0;
 }
@@ -71,7 +76,7 @@ sql_text_add(const struct sql_text *as, struct buf *out, const char *text, size_
 		size_t n = len - i < sizeof(chunk) ? len - i : sizeof(chunk);
 		chunk bytes;
 		memcpy(&bytes, text + i, sizeof bytes);
-		if (is_plain(bytes)) {
+		if (is_plain(bytes, n)) {
 			memcpy(at, &bytes, sizeof bytes);
 			at += n;
 		} else if ((at = put_escaped(as, at, text + i, n)) == NULL) {

@@ -11,13 +11,13 @@ struct buf;
 
 /* One way to write rows of values. */
 struct sql_text {
-	const char *row_open;     /* before the first value of a row */
-	const char *row_next;     /* between two rows */
 	const char *null;         /* SQL's NULL */
 	const char *binary_open;  /* before hex digits */
 	const char *binary_close; /* behind them */
+	char row_open;            /* before the first value of a row; 0: nothing */
 	char next;                /* between two values */
 	char row_close;           /* behind the last value */
+	char row_next;            /* between two rows; 0: nothing */
 	char quote;               /* before and behind a text; 0: nothing */
 	char escape;              /* stands before an escaped byte */
 	char escapes[256];        /* what stands for a byte behind `escape`; 0: the byte goes as it is; NUL_REFUSED: no place for it */

@@ -391,6 +391,50 @@ test_keys(void **state)
 }
 
 /* The guesses of one order of keys must not mislead in another. */
+/* A key of any length, expected or not, is told from those that begin as it does. */
+static void
+test_key_lengths(void **state)
+{
+	static const struct {
+		size_t cut;         /* characters that the key lacks at its end */
+		const char *behind; /* what follows it */
+		bool ok;
+		bool found;
+	} messages[] = {
+		{ 0, "\":1}", true, true },
+		{ 0, "_\":1}", true, false },
+		{ 1, "\":1}", true, false },
+		{ 0, "\" :1}", true, true },
+		{ 0, "\"\n\t :1}", true, true },
+		{ 0, "\"x:1}", false, false },
+		{ 0, "\",1}", false, false },
+		{ 0, "\"}", false, false },
+		{ 0, "", false, false },
+	};
+	enum { N_MESSAGES = sizeof messages / sizeof messages[0] };
+	char key[41] = "", text[100 + ARENA_PADDING];
+	struct json_value value;
+	struct json_reader *reader = json_reader_new();
+
+	(void)state;
+	for (size_t len = 1; len < sizeof key; len++) {
+		key[len - 1] = (char)('a' + len % 26);
+		const char *const path[] = { key, NULL }, *const *const list[] = { path };
+		struct json_paths *expected = json_paths_new(list, 1);
+		for (size_t i = 0; i < (size_t)3 * N_MESSAGES; i++) {
+			size_t which = i % N_MESSAGES;
+			memset(text, '"', sizeof text);
+			int n = snprintf(text, 100, "{\"%.*s%s", (int)(len - messages[which].cut), key, messages[which].behind);
+			enum json_status status = json_read(reader, expected, text, (size_t)n, false, &value, NULL);
+			assert_int_equal(status == JSON_OK, messages[which].ok);
+			if (messages[which].ok)
+				assert_int_equal(value.kind == JSON_NUMBER, messages[which].found);
+		}
+		json_paths_free(&expected);
+	}
+	json_reader_free(&reader);
+}
+
 static void
 test_other_order(void **state)
 {
@@ -546,6 +590,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_shifted, setup, teardown),
 		cmocka_unit_test(test_unescape),
 		cmocka_unit_test_setup_teardown(test_keys, setup, teardown),
+		cmocka_unit_test(test_key_lengths),
 		cmocka_unit_test_setup_teardown(test_other_order, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_last_wins, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_depth, setup, teardown),
