@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A chunk of text; the compiler makes the best of it that the CPU has. */
-typedef unsigned char chunk __attribute__((vector_size(16)));
+#include "chunk.h"
 
 enum { ROWS_MIN = 8 };
 
@@ -47,51 +46,40 @@ value_end(const char *at)
 static inline size_t
 plain_bytes(const char *at, const char *end)
 {
-	chunk bytes;
-	uint64_t halves[2];
 	size_t n = 0;
 
-	_Static_assert(sizeof halves == sizeof bytes, "two halves");
-	if ((size_t)(end - at) < sizeof bytes) {
+	if ((size_t)(end - at) < sizeof(chunk)) {
 		while (at + n < end && at[n] != '\'' && at[n] != '"' && at[n] != '\\')
 			n++;
 		return n;
 	}
-	memcpy(&bytes, at, sizeof bytes);
-	chunk special = (chunk)((bytes == '\'') | (bytes == '"') | (bytes == '\\'));
-	memcpy(halves, &special, sizeof halves);
-	for (size_t i = 0; i < 2; i++, n += sizeof *halves) {
-		if (halves[i] != 0)
-			return n + (size_t)(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __builtin_ctzll(halves[i]) : __builtin_clzll(halves[i])) / 8;
-	}
-	return n;
+	chunk bytes = chunk_at(at);
+	return chunk_first((chunk)((bytes == '\'') | (bytes == '"') | (bytes == '\\')));
 }
 
-/* Appends the text that begins at its opening quote as an element; the two quotes that stand for one stay, as the array stands in quotes too. `end` is
- * where nothing is readable any more. Returns where the text ends. */
-static const char *
-add_element(struct buf *out, const char *at, const char *end)
+/* Writes the text that begins at its opening quote as an element; the two quotes that stand for one stay, as the array stands in quotes too. `end` is
+ * where nothing is readable any more. Moves *text behind the text; returns where the element ends, behind which a chunk may have been written. */
+static char *
+put_element(char *to, const char **text, const char *end)
 {
-	buf_addc(out, '"');
-	for (at++;;) {
+	const char *at = *text + 1;
+
+	for (*to++ = '"';;) {
 		size_t n = plain_bytes(at, end);
-		char *to = buf_reserve(out, sizeof(chunk) + 2);
 		memcpy(to, at, (size_t)(end - at) < sizeof(chunk) ? n : sizeof(chunk));
 		to += n;
 		at += n;
-		out->len += n;
 		if (n == sizeof(chunk))
 			continue;
-		if (at[0] == '\'' && at[1] != '\'') {
-			*to = '"';
-			out->len++;
-			return at + 1;
-		}
-		to[0] = at[0] == '\'' ? '\'' : '\\';
-		to[1] = at[0];
-		out->len += 2;
+		if (at[0] == '\'' && at[1] != '\'')
+			break;
+		*to++ = at[0] == '\'' ? '\'' : '\\';
+		*to++ = at[0];
 		at += at[0] == '\'' ? 2 : 1;
 	}
+	*to++ = '"';
+	*text = at + 1;
+	return to;
 }
 
 /* Appends the column's values in all rows, which begin at the cursors, and moves these to the next column. False: some say DEFAULT, and some do not. */
@@ -102,20 +90,22 @@ add_array(const struct batch_statement *statement, const char **cursors, struct 
 
 	buf_adds(out, "'{");
 	for (uint32_t i = 0; i < statement->n_rows; i++) {
+		size_t row_end = i + 1 < statement->n_rows ? statement->offsets[i + 1] : statement->end;
 		const char *at = cursors[i];
-		if (i > 0)
-			buf_addc(out, ',');
 		if (*at == '\'') {
-			at = add_element(out, at, end);
+			char *to = buf_reserve(out, 2 * (size_t)(statement->sql.data + row_end - at) + sizeof(chunk));
+			out->len = (size_t)(put_element(to, &at, end) - out->data);
 		} else if (*at == 'N') {
 			buf_adds(out, "NULL");
 			at = value_end(at);
 		} else {
 			return false;
 		}
+		buf_addc(out, ',');
 		cursors[i] = at + 1;
 	}
-	buf_adds(out, "}'::");
+	out->data[out->len - 1] = '}';
+	buf_adds(out, "'::");
 	return true;
 }
 

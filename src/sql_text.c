@@ -1,13 +1,10 @@
 /* Values in COPY text and in statements. */
 #include "sql_text.h"
 
-#include <stdint.h>
 #include <string.h>
 
 #include "buf.h"
-
-/* A chunk of text; the compiler makes the best of it that the CPU has. */
-typedef unsigned char chunk __attribute__((vector_size(SQL_TEXT_PADDING)));
+#include "chunk.h"
 
 enum { NUL_REFUSED = 1 };
 
@@ -33,54 +30,37 @@ const struct sql_text sql_text_mysql = {
 	.escapes = { ['\0'] = '0', ['\n'] = 'n', ['\r'] = 'r', ['\x1a'] = 'Z', ['\''] = '\'', ['\\'] = '\\' },
 };
 
-/* May the first n bytes go as they are, whichever the way to write them? */
-static inline bool
-is_plain(chunk bytes, size_t n)
+/* How many bytes from here on go as they are, whichever the way to write them; at most a chunk. */
+static inline size_t
+plain_bytes(const char *text)
 {
-	static const unsigned char counts[2 * sizeof(chunk)] = {
-		255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-	};
-	chunk special = (chunk)((bytes < ' ') | (bytes == '\'') | (bytes == '\\')), mask;
-	uint64_t halves[2];
+	chunk bytes = chunk_at(text);
 
-	_Static_assert(sizeof halves == sizeof special, "two halves");
-	memcpy(&mask, counts + sizeof mask - n, sizeof mask);
-	special &= mask;
-	memcpy(halves, &special, sizeof halves);
-	return (halves[0] | halves[1]) == 0;
-}
-
-/* Writes bytes of which some need an escape. Returns where they end, NULL if there is no place for one of them. */
-static char *
-put_escaped(const struct sql_text *as, char *at, const char *text, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		char escaped = as->escapes[(unsigned char)text[i]];
-		if (escaped == NUL_REFUSED)
-			return NULL;
-		if (escaped != 0)
-			*at++ = as->escape;
-		*at++ = escaped != 0 ? escaped : text[i];
-	}
-	return at;
+	return chunk_first((chunk)((bytes < ' ') | (bytes == '\'') | (bytes == '\\')));
 }
 
 bool
 sql_text_add(const struct sql_text *as, struct buf *out, const char *text, size_t len)
 {
 	char *at = buf_reserve(out, 2 * len + 2 + sizeof(chunk));
+	const char *end = text + len;
 
+	_Static_assert(sizeof(chunk) <= SQL_TEXT_PADDING, "too little padding");
 	if (as->quote != '\0')
 		*at++ = as->quote;
-	for (size_t i = 0; i < len; i += sizeof(chunk)) {
-		size_t n = len - i < sizeof(chunk) ? len - i : sizeof(chunk);
-		chunk bytes;
-		memcpy(&bytes, text + i, sizeof bytes);
-		if (is_plain(bytes, n)) {
-			memcpy(at, &bytes, sizeof bytes);
-			at += n;
-		} else if ((at = put_escaped(as, at, text + i, n)) == NULL) {
-			return false;
+	while (text < end) {
+		size_t plain = plain_bytes(text), left = (size_t)(end - text), n = plain < left ? plain : left;
+		memcpy(at, text, sizeof(chunk));
+		at += n;
+		text += n;
+		if (plain < sizeof(chunk) && text < end) {
+			char escaped = as->escapes[(unsigned char)*text];
+			if (escaped == NUL_REFUSED)
+				return false;
+			if (escaped != 0)
+				*at++ = as->escape;
+			*at++ = escaped != 0 ? escaped : *text;
+			text++;
 		}
 	}
 	if (as->quote != '\0')
