@@ -390,7 +390,6 @@ test_keys(void **state)
 	assert_value(&f->values[QUOTE], JSON_NUMBER, "2", "2");
 }
 
-/* The guesses of one order of keys must not mislead in another. */
 /* A key of any length, expected or not, is told from those that begin as it does. */
 static void
 test_key_lengths(void **state)
@@ -435,6 +434,7 @@ test_key_lengths(void **state)
 	json_reader_free(&reader);
 }
 
+/* The guesses of one order of keys must not mislead in another. */
 static void
 test_other_order(void **state)
 {
