@@ -41,51 +41,6 @@ queue_backoff(struct queue *q, unsigned base, unsigned times)
 	return ms / 2 + q->ports->random(q->world) % (ms / 2 + 1);
 }
 
-/* -- blocks */
-
-/* First and longest wait of each kind, ms. */
-static const struct {
-	unsigned first, most;
-} waits[] = {
-	[BLOCK_RETRY] = { 100, 5000 },
-	[BLOCK_SETUP] = { 1000, 30000 },
-	[BLOCK_DEAD_FULL] = { 1000, 1000 },
-	[BLOCK_HISTORY] = { 30000, 30000 },
-	[BLOCK_OPERATOR] = { 0, 0 },
-};
-
-void
-queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...)
-{
-	char reason[REASON_MAX];
-	va_list args;
-	va_start(args, fmt);
-	vsnprintf(reason, sizeof reason, fmt, args);
-	va_end(args);
-	ASSERT(block != BLOCK_NONE);
-	if (q->block != block || strcmp(q->reason, reason) != 0)
-		queue_tell(q, block == BLOCK_RETRY ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, "%s: %s",
-		    block == BLOCK_RETRY ? "waits" : "paused", reason);
-	q->block_ms = q->block != block ? waits[block].first : q->block_ms * 2;
-	if (q->block_ms > waits[block].most)
-		q->block_ms = waits[block].most;
-	q->block = block;
-	q->refused_by_redis = NULL;
-	memcpy(q->reason, reason, sizeof reason);
-	q->block_until = q->now + q->block_ms;
-}
-
-void
-queue_clear_block(struct queue *q)
-{
-	ASSERT(q->block != BLOCK_NONE);
-	queue_tell(q, LOG_LEVEL_INFO, "goes on");
-	q->block = BLOCK_NONE;
-	q->refused_by_redis = NULL;
-	q->block_ms = 0;
-	q->reason[0] = '\0';
-}
-
 bool
 queue_is_halted(const struct queue *q)
 {
@@ -323,34 +278,6 @@ queue_disowned(struct queue *q)
 	queue_restart(q, 0);
 }
 
-bool
-queue_redis_failed(struct queue *q, enum redis_class class, const char *why, const char *doing)
-{
-	switch (class) {
-	case REDIS_OK:
-		if (q->refused_by_redis != NULL && strcmp(q->refused_by_redis, doing) == 0)
-			queue_clear_block(q);
-		return false;
-	case REDIS_LOST: /* queue_redis_down() follows; until then nothing can be sent */
-		q->redis_up = false;
-		queue_restart(q, 0);
-		return true;
-	default:
-		break;
-	}
-	if (q->refused_by_redis != NULL && strcmp(q->refused_by_redis, doing) != 0) { /* one reason at a time, or they fill the log in turn */
-		if (q->now >= q->block_until)
-			q->block_until = q->now + q->block_ms;
-		return true;
-	}
-	if (class == REDIS_SETUP)
-		queue_set_block(q, BLOCK_SETUP, "Redis refuses to %s: %s", doing, why);
-	else
-		queue_set_block(q, BLOCK_RETRY, "Redis cannot %s: %s", doing, why);
-	q->refused_by_redis = doing;
-	return true;
-}
-
 void
 queue_redis_up(struct queue *q, uint64_t now)
 {
@@ -404,7 +331,7 @@ ask_to_accept(struct queue *q, const struct lease_answer *a)
 	if (q->ending == HANDS_OVER)
 		return; /* our ledger has nothing to say */
 	q->doubted = a->epoch;
-	queue_set_block(q, BLOCK_HISTORY, "the last owner of the list wrote another ledger (%s) and did not end cleanly: what it has stored and not removed "
+	block_set(q, BLOCK_HISTORY, "the last owner of the list wrote another ledger (%s) and did not end cleanly: what it has stored and not removed "
 	    "would be stored again. Start a daemon with its configuration, and change that by a reload; or choose: `sluice accept` goes on without that "
 	    "ledger, and some orders may be stored a second time", a->ledger);
 }
@@ -414,7 +341,7 @@ static void
 end_doubt(struct queue *q)
 {
 	if (q->doubted != 0 && q->block == BLOCK_HISTORY)
-		queue_clear_block(q);
+		block_clear(q);
 	q->doubted = 0;
 }
 
@@ -435,7 +362,7 @@ queue_leased(struct queue *q, uint64_t now, uint64_t view, const struct lease_an
 	q->leasing = false;
 	if (a->class == REDIS_OK && a->granted)
 		q->lease_end = q->asked_until;
-	if (queue_redis_failed(q, a->class, a->why, "give the lease")) {
+	if (block_by_redis(q, a->class, a->why, "give the lease")) {
 		q->lease_at = now + q->limits.lease_ms / 3;
 	} else if (a->in_doubt) {
 		ask_to_accept(q, a);
@@ -465,7 +392,7 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 	if (view != q->view)
 		return;
 	ASSERT(q->state == QUEUE_OWN);
-	if (queue_redis_failed(q, a->class, a->why, "take the queue over")) {
+	if (block_by_redis(q, a->class, a->why, "take the queue over")) {
 		queue_restart(q, queue_backoff(q, q->limits.backoff_ms, 3));
 	} else if (a->in_doubt) {
 		queue_restart(q, 0); /* asks for the lease once more, and hears why */
@@ -473,7 +400,7 @@ queue_owned(struct queue *q, uint64_t now, uint64_t view, const struct own_answe
 		queue_fenced(q);
 	} else {
 		if (q->refused_by_redis != NULL)
-			queue_clear_block(q);
+			block_clear(q);
 		q->counters.takeovers++;
 		if (strcmp(q->generation, a->generation) != 0)
 			q->choice = HISTORY_ASK;

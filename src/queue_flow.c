@@ -127,7 +127,7 @@ settle_done(struct queue *q, const struct settle_answer *a)
 	if (list_empty(&q->windows))
 		q->skip = 0; /* what others pushed at our end comes next, as any other item */
 	if (q->block == BLOCK_DEAD_FULL)
-		queue_clear_block(q);
+		block_clear(q);
 }
 
 void
@@ -146,7 +146,7 @@ queue_settled(struct queue *q, uint64_t now, uint64_t view, const struct settle_
 	}
 	q->settle.active = false;
 	q->peek.stale = true; /* it counted on the settle */
-	if (queue_redis_failed(q, a->class, a->why, "settle")) {
+	if (block_by_redis(q, a->class, a->why, "settle")) {
 	} else if (a->status == SETTLE_FENCED) {
 		queue_fenced(q);
 	} else if (told || a->status == SETTLE_MOVED) { /* told: of a position that makes no sense */
@@ -154,7 +154,7 @@ queue_settled(struct queue *q, uint64_t now, uint64_t view, const struct settle_
 		    (unsigned long long)q->settled);
 		queue_restart(q, 0);
 	} else if (a->status == SETTLE_FULL) {
-		queue_set_block(q, BLOCK_DEAD_FULL, "dead_letter_max is reached: look at them (sluice dead list), then retry or drop them, or raise it");
+		block_set(q, BLOCK_DEAD_FULL, "dead_letter_max is reached: look at them (sluice dead list), then retry or drop them, or raise it");
 	} else {
 		q->counters.guard_refused++;
 		q->aligning = true;
@@ -456,7 +456,7 @@ queue_peeked(struct queue *q, uint64_t now, uint64_t view, const struct peek_ans
 	ASSERT(q->peek.active);
 	q->peek.active = false;
 	uint32_t known = q->peek.overlap ? 1 : 0;
-	if (queue_redis_failed(q, a->class, a->why, "read the list") || q->ending > HANDS_OVER) {
+	if (block_by_redis(q, a->class, a->why, "read the list") || q->ending > HANDS_OVER) {
 	} else if (a->disowned) {
 		queue_disowned(q);
 	} else if (q->peek.aligning) {

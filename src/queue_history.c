@@ -10,7 +10,7 @@ ask(struct queue *q, uint64_t doubtful)
 	q->choice = HISTORY_ASK;
 	q->doubt_from = q->settled;
 	q->doubt_memory = q->plan.oldest;
-	queue_set_block(q, BLOCK_HISTORY, "Redis came back at position %llu, but the ledger remembers only from %llu on: the next %llu orders may have been "
+	block_set(q, BLOCK_HISTORY, "Redis came back at position %llu, but the ledger remembers only from %llu on: the next %llu orders may have been "
 	    "stored already. Choose: `sluice accept` stores them, perhaps a second time; `sluice skip` makes dead letters of them, to be looked at and retried",
 	    (unsigned long long)q->settled, (unsigned long long)q->plan.oldest, (unsigned long long)doubtful);
 	queue_restart(q, q->block_ms);
@@ -88,7 +88,7 @@ queue_choose(struct queue *q, uint64_t now, enum history_choice choice)
 	else
 		q->choice = choice;
 	q->doubted = 0;
-	queue_clear_block(q);
+	block_clear(q);
 	q->lease_at = now;
 	queue_tick(q, now);
 	return true;

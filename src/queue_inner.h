@@ -1,5 +1,5 @@
-/* What the parts of the queue's state machine share: queue.c (life cycle), queue_flow.c (peek and settle), queue_store.c (tasks on SQL),
- * queue_ring.c (the ledger's rows), queue_history.c (a fall-back further than they remember). */
+/* What the parts of the queue's state machine share: queue.c (life cycle), queue_block.c (what was refused), queue_flow.c (peek and settle),
+ * queue_store.c (tasks on SQL), queue_ring.c (the ledger's rows), queue_history.c (a fall-back further than they remember). */
 #ifndef SLUICE_QUEUE_INNER_H
 #define SLUICE_QUEUE_INNER_H
 
@@ -153,10 +153,6 @@ least(unsigned a, unsigned b)
 /* -- queue.c */
 /* A line for the log and the event list. */
 void queue_tell(struct queue *q, enum log_level level, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Starts nothing new for a while (doubling), says why when the reason is a new one. */
-void queue_set_block(struct queue *q, enum queue_block block, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* Something went well: the next failure waits shortly again. */
-void queue_clear_block(struct queue *q);
 /* May nothing at all be started now? The operator's pause lets a stopping queue finish what was begun. */
 bool queue_is_halted(const struct queue *q);
 /* May the list not be read now? A stopping queue has no need of it, unless it hands over. */
@@ -169,8 +165,20 @@ void queue_fenced(struct queue *q);
 void queue_disowned(struct queue *q);
 /* A wait of `base` doubled `times`, at most BACKOFF_MAX_MS, with jitter: between half of it and all. */
 uint64_t queue_backoff(struct queue *q, unsigned base, unsigned times);
-/* What a Redis error means for the queue; true: it was one. */
-bool queue_redis_failed(struct queue *q, enum redis_class class, const char *why, const char *doing) MUST_CHECK;
+
+/* -- queue_block.c */
+/* Starts nothing new for a while (doubling), says why when the reason is a new one. */
+void block_set(struct queue *q, enum queue_block block, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* Something went well: the next failure waits shortly again. */
+void block_clear(struct queue *q);
+/* What a Redis error means for the queue, which wanted to do that; true: it was one. */
+bool block_by_redis(struct queue *q, enum redis_class class, const char *why, const char *doing) MUST_CHECK;
+/* An error of SQL that is not the rows' fault. */
+void block_by_sql(struct queue *q, const struct db_error *e, const char *doing);
+/* SQL does not take an order, which nobody knows the reason of. */
+void block_by_order(struct queue *q, const struct db_error *e);
+/* Was it SQL that failed? Then what SQL takes ends it. */
+bool block_is_by_sql(const struct queue *q);
 
 /* -- queue_flow.c */
 /* Asks for the lengths when it is time to, in every state: what waits is shown whether it is drained or not. */

@@ -231,12 +231,12 @@ ring_recalled(struct queue *q, const struct answer *a)
 		}
 	}
 	if (a->n_rows == 0) {
-		queue_set_block(q, BLOCK_RETRY, "the ledger has lost its rows of this queue: making them anew");
+		block_set(q, BLOCK_RETRY, "the ledger has lost its rows of this queue: making them anew");
 		queue_restart(q, q->block_ms);
 		return;
 	}
 	if (!set_ring(q, a->rows, a->n_rows)) {
-		queue_set_block(q, BLOCK_SETUP, "sluice_ledger has lost its primary key: a slot of this queue stands there more than once");
+		block_set(q, BLOCK_SETUP, "sluice_ledger has lost its primary key: a slot of this queue stands there more than once");
 		queue_restart(q, q->block_ms);
 		return;
 	}

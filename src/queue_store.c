@@ -297,45 +297,6 @@ own(struct queue *q)
 	q->ports->own(q->world, q->view, &claim);
 }
 
-/* The sentence of an error, for log and page. */
-static void
-say_error(const struct db_error *e, char *text, size_t size)
-{
-	snprintf(text, size, "%s%s%s%s", e->message, e->code[0] ? " (" : "", e->code, e->code[0] ? ")" : "");
-}
-
-/* An error that is not the rows' fault: wait, all of the queue or only this window. */
-static void
-block_for(struct queue *q, const struct db_error *e, const char *doing)
-{
-	char text[DB_MESSAGE_MAX + 32];
-	say_error(e, text, sizeof text);
-	if (e->class == DB_SETUP) {
-		q->recheck = true;
-		queue_set_block(q, BLOCK_SETUP, "cannot %s: %s", doing, text);
-	} else {
-		queue_set_block(q, BLOCK_RETRY, "cannot %s: %s", doing, text);
-	}
-}
-
-/* The server takes one order not, nobody knows why. What it says may quote the order (a trigger's own error does), and orders are not logged. */
-static void
-block_for_order(struct queue *q, const struct db_error *e)
-{
-	if (e->class == DB_UNKNOWN)
-		queue_set_block(q, BLOCK_RETRY, "cannot store one order, which is kept: the server refuses it (code %s); what it says may quote the order, see its own "
-		    "log", e->code);
-	else
-		block_for(q, e, "store one order, which is kept,");
-}
-
-/* Was it SQL that failed? Then what SQL takes ends it. */
-static bool
-is_blocked_by_sql(const struct queue *q)
-{
-	return (q->block == BLOCK_RETRY || q->block == BLOCK_SETUP) && q->refused_by_redis == NULL;
-}
-
 /* Whoever owned the list last wrote his epoch into his ledger first: a smaller one here means that it is not that ledger. */
 static void
 warn_of_another_ledger(struct queue *q, uint64_t found)
@@ -355,13 +316,13 @@ control_ended(struct queue *q, struct task *t)
 		return;
 	}
 	if (t->outcome != TASK_DONE) {
-		block_for(q, &t->error, doing[t->kind]);
+		block_by_sql(q, &t->error, doing[t->kind]);
 		if (t->kind == TASK_CUT)
 			queue_restart(q, 0);
 		return;
 	}
-	if (is_blocked_by_sql(q) && q->refused < REFUSED_MAX - 1 && !q->altered)
-		queue_clear_block(q);
+	if (block_is_by_sql(q) && q->refused < REFUSED_MAX - 1 && !q->altered)
+		block_clear(q);
 	if (t->kind == TASK_PREPARE) {
 		q->recheck = false;
 		q->looked_at = q->now;
@@ -400,8 +361,8 @@ committed(struct queue *q, struct task *t)
 	q->altered &= rows == 0;
 	q->refused -= rows < q->refused ? rows : q->refused;
 	q->refusal_rate *= REFUSAL_ROWS / (REFUSAL_ROWS + rows);
-	if (rows > 0 && is_blocked_by_sql(q))
-		queue_clear_block(q);
+	if (rows > 0 && block_is_by_sql(q))
+		block_clear(q);
 }
 
 static void
@@ -423,7 +384,7 @@ refuse(struct queue *q, struct window *w, uint32_t item, const struct db_error *
 {
 	if (q->altered) {
 		q->recheck = true;
-		queue_set_block(q, BLOCK_SETUP, "the table was altered and refuses now what it would have taken: %s, %s%s%s. Mend it, or go on with `sluice resume` if "
+		block_set(q, BLOCK_SETUP, "the table was altered and refuses now what it would have taken: %s, %s%s%s. Mend it, or go on with `sluice resume` if "
 		    "the orders are wrong", db_class_name(e->class), e->code[0] ? e->code : "no code", e->column[0] ? ", column " : "", e->column);
 		return;
 	}
@@ -436,7 +397,7 @@ refuse(struct queue *q, struct window *w, uint32_t item, const struct db_error *
 	q->refusal_rate += 1 / REFUSAL_ROWS;
 	if (++q->refused >= REFUSED_MAX) {
 		q->refused = REFUSED_MAX - 1;
-		queue_set_block(q, BLOCK_SETUP, "the table refused the last %d orders, one after the other; that looks like the table or the mapping, not like the "
+		block_set(q, BLOCK_SETUP, "the table refused the last %d orders, one after the other; that looks like the table or the mapping, not like the "
 		    "orders. The last: %s (%s)%s%s. Mend it, or go on with `sluice resume`", REFUSED_MAX, e->code[0] ? e->code : "no code", db_class_name(e->class),
 		    e->column[0] ? ", column " : "", e->column);
 		q->recheck = true;
@@ -517,7 +478,7 @@ store_failed(struct queue *q, const struct task *t)
 		break;
 	case DB_SETUP:
 	case DB_PAUSE:
-		block_for(q, e, "store");
+		block_by_sql(q, e, "store");
 		break;
 	case DB_NOT_WRITABLE:
 	case DB_FORGOTTEN:
@@ -526,7 +487,7 @@ store_failed(struct queue *q, const struct task *t)
 		if (w->attempts >= ATTEMPTS_BEFORE_SPLIT && w->count > 1)
 			halve(q, w);
 		else if (w->attempts >= ATTEMPTS_BEFORE_SPLIT)
-			block_for_order(q, e);
+			block_by_order(q, e);
 		again(q, w);
 		break;
 	default:
@@ -580,7 +541,7 @@ resolve_ended(struct queue *q, struct task *t)
 			flow_shed_gone(w);
 	} else {
 		if (t->error.class == DB_SETUP)
-			block_for(q, &t->error, "learn what became of a COMMIT");
+			block_by_sql(q, &t->error, "learn what became of a COMMIT");
 		w->not_before = q->now + RESOLVE_AGAIN_MS; /* the old transaction still holds its row, or no server answers: never run it again blindly */
 	}
 }

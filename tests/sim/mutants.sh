@@ -6,6 +6,9 @@
 set -eu
 cd "$(dirname "$0")/../.."
 count=${1:-100000}
+case $count in
+'' | *[!0-9]*) echo 'usage: tests/sim/mutants.sh [SCHEDULES]   # for each mistake; 100000 unless given' >&2; exit 64 ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
@@ -14,12 +17,16 @@ compile="${CC:-gcc} -std=gnu11 -O2 -w"
 
 # All that the simulator is made of, sound; a mutant replaces one object of it.
 mkdir "$work/objects" "$work/src"
-for part in queue queue_flow queue_history queue_ring queue_store task reconcile window arena buf check; do
+for part in queue queue_block queue_flow queue_history queue_ring queue_store task reconcile window arena buf check; do
 	$compile -c -o "$work/objects/$part.o" "src/$part.c"
 done
 for part in tests/sim/*.c; do
 	$compile -Isrc -c -o "$work/objects/sim_$(basename "$part" .c).o" "$part"
 done
+
+# Without a mistake it finds nothing; else all that is found below would say nothing.
+$compile -o "$work/sim" "$work"/objects/*.o -lm
+"$work/sim" --count 1000 --jobs 2 >"$work/out" 2>&1 || { cat "$work/out"; echo 'mutants.sh: the simulator finds a mistake where none was put in' >&2; exit 1; }
 
 # mutant "KIND [OPTION...]" NAME FILE OLD NEW: replaces one exact piece of text, which must be there once
 mutant() {
