@@ -16,7 +16,7 @@ struct age_mark {
 
 /* Marks in time's order; when they are full every second one is dropped, so that old times get coarser, not forgotten. */
 struct age {
-	struct age_mark marks[AGE_MARKS];
+	struct age_mark marks[AGE_MARKS]; /* n of them */
 	size_t n;
 };
 

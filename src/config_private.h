@@ -49,8 +49,8 @@ extern const struct option options[N_OPTIONS];
 
 /* The word in [brackets], and whether a name follows it. */
 struct section_word {
-	const char *word;
-	bool named;
+	const char *word; /* a literal */
+	bool named;       /* a name follows: [queue orders] */
 };
 extern const struct section_word section_words[N_SECTION_KINDS];
 

@@ -23,7 +23,7 @@ struct errand_place {
 	void (*mapped)(void *arg, struct table *table, struct mapping *mapping);
 	/* A statement's answer. What is asked next of the task's session, if anything, is asked before this returns. */
 	void (*answered)(void *arg, struct task *task, const struct answer *answer);
-	void *arg;
+	void *arg; /* their first argument */
 };
 
 /* Runs the statement on the task's session; answered() is called once, later. The place must live until then. */

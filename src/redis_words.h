@@ -20,8 +20,9 @@ struct words {
 struct words words_new(size_t room) MUST_CHECK;
 /* Frees the content. All words must have been added. */
 void words_free(struct words *words);
-/* Adds a word. Its bytes must stay until words_free(). */
+/* Adds a word of len bytes, which must stay until words_free(). */
 void words_add(struct words *words, const char *text, size_t len);
+/* The same for a text that ends with a NUL. */
 void words_add_text(struct words *words, const char *text);
 /* Adds a number, in decimal. */
 void words_add_number(struct words *words, uint64_t number);

@@ -24,9 +24,9 @@ struct window;
 
 /* One row of the ring, as SQL has it. */
 struct ledger_row {
-	uint32_t slot;
+	uint32_t slot;          /* its number */
 	bool ours;              /* its generation is the one asked for */
-	uint64_t epoch;
+	uint64_t epoch;         /* under which it was written */
 	uint64_t first;         /* position of its window's first item */
 	uint32_t count;         /* items of the window; 0: an empty row */
 	const uint64_t *hashes; /* count of them, or NULL where they were not asked for; owned by the answer */
@@ -37,9 +37,9 @@ struct ledger_row {
 /* A row to shorten: keep the first `count` items, if it still is the row that starts at `first`. With 0 it counts no more, but keeps its generation
  * and `first`: an empty row of ours tells that the ring has been full once, and how far back it remembers. */
 struct ledger_cut {
-	uint32_t slot;
-	uint64_t first;
-	uint32_t count;
+	uint32_t slot;  /* of the row */
+	uint64_t first; /* position that it starts at */
+	uint32_t count; /* items to keep */
 };
 
 enum statement_kind {
@@ -59,15 +59,15 @@ enum statement_kind {
 
 struct statement {
 	enum statement_kind kind;
-	bool begin;               /* open a transaction first */
-	uint64_t epoch;
-	uint64_t settled;
-	uint32_t slot;
-	const struct window *window;
-	uint32_t piece;           /* ROWS: rows that a refusal may undo; 0: it undoes the whole transaction */
-	bool again;               /* ROWS: go on, the item that was refused is a reject now */
-	bool commit;              /* BATCH: commits; whatever the answer, no transaction is open behind it */
-	struct ledger_cut cut;
+	bool begin;                  /* open a transaction first */
+	uint64_t epoch;              /* EPOCH: to write; LEDGER, BATCH, RING_CUT: that must stand there */
+	uint64_t settled;            /* RING_READ: rows from this position on */
+	uint32_t slot;               /* LEDGER, BATCH, ROW_LOCK: of the row */
+	const struct window *window; /* LEDGER, BATCH, ROWS; borrowed */
+	uint32_t piece;              /* ROWS: rows that a refusal may undo; 0: it undoes the whole transaction */
+	bool again;                  /* ROWS: go on, the item that was refused is a reject now */
+	bool commit;                 /* BATCH: commits; whatever the answer, no transaction is open behind it */
+	struct ledger_cut cut;       /* RING_CUT */
 };
 
 /* What came back. */

@@ -12,7 +12,7 @@ struct arena;
 
 /* n things of one type, which the field's comment names. */
 struct top_list {
-	void *items;
+	void *items; /* n of them; in the arena of what was read */
 	size_t n;
 };
 

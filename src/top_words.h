@@ -4,7 +4,7 @@
 
 /* A short text, by value. */
 struct words {
-	char s[24];
+	char s[24]; /* NUL-terminated */
 };
 
 /* A number of things: "12345678", "123.4M". */
