@@ -49,13 +49,13 @@ class Sluice:
             begin = time.monotonic()
             daemon.signal(signal.SIGUSR2)
             seconds = wait_for_length(shop, load.pushed - load.rows, daemon) - begin
+            done = load.pushed - shop.waiting()  # it goes on where more are waiting
             meter.stop()
             meter.memory["own"] = usage.peak_memory(daemon.pid)
         finally:
             well = daemon.end()
         assert well, daemon.log[-3000:]
         shop.audit(load)
-        done = load.pushed - shop.waiting()
         return Run(load.rows, seconds, {name: cpu * load.rows / done for name, cpu in meter.cpu.items()}, meter.memory)
 
     @staticmethod
