@@ -11,7 +11,7 @@
 #include "stats_private.h"
 
 #define MEMORY_FULL 0.95   /* of maxmemory: pushes are refused, or about to be */
-#define SILENT_S 3         /* a batch that takes so long is worth a look at the database */
+#define SILENT_S 3         /* a batch or a login that takes so long is worth a look at the database */
 #define REFUSED_MANY 0.005 /* of all orders: the batches are split again and again */
 #define SOON_S 1           /* a queue whose orders wait no longer than this is as good as empty */
 
@@ -39,6 +39,26 @@ sharers(const struct stats *s, const struct stats_queue *queue)
 	for (size_t i = 0; i < s->n_queues; i++)
 		n += s->queues[i].pool == queue->pool && uses(&s->queues[i]) > 0;
 	return n;
+}
+
+/* Is a first connection being made, as at the beginning, with nothing failed since the last one, and not for long yet? */
+static bool
+is_connecting(const struct stats_queue *q)
+{
+	if (pool_is_up(q->pool) || pool_why(q->pool)[0] != '\0')
+		return false;
+	for (size_t i = 0; i < pool_sessions(q->pool); i++) {
+		if (clock_ms() - pool_session(q->pool, i)->since_ms < SILENT_S * 1000)
+			return true;
+	}
+	return false;
+}
+
+/* Is its database away, as far as we know? */
+static bool
+is_down(const struct stats_queue *q)
+{
+	return !pool_is_up(q->pool) && !is_connecting(q);
 }
 
 /* Do orders come and go, so that some always wait, but not for long, and connections are free most of the time? */
@@ -78,13 +98,13 @@ stats_bound_by(const struct stats *s, const struct stats_queue *queue)
 		return "redis";
 	if (q->state == QUEUE_STANDBY && q->block != BLOCK_HISTORY)
 		return "standby";
-	if (!pool_is_up(queue->pool))
+	if (is_down(queue))
 		return "database";
 	if (q->block == BLOCK_RETRY && q->state != QUEUE_STOPPED)
 		return q->by_redis ? "redis" : "database";
 	if (q->block != BLOCK_NONE || q->state == QUEUE_STOPPED)
 		return "paused";
-	if (silent_session(queue) != NULL)
+	if (is_connecting(queue) || silent_session(queue) != NULL)
 		return "database";
 	if ((q->backlog == 0 && q->inflight == 0) || is_flowing(queue))
 		return "idle";
@@ -103,7 +123,7 @@ advise_down(const struct stats_queue *q, struct buf *out)
 {
 	const char *why = pool_why(q->pool);
 	buf_addf(out, "no connection to database %s is open, and orders wait in Redis until it is back: %s", pool_config(q->pool)->name,
-	    why[0] == '\0' ? "not connected yet" : why);
+	    why[0] == '\0' ? "no answer yet" : why);
 }
 
 static void
@@ -146,11 +166,13 @@ const char *
 stats_severity(const struct stats *s, const struct stats_queue *q)
 {
 	bool stuck = q->queue.block != BLOCK_NONE && q->queue.block != BLOCK_OPERATOR;
-	if (!q->worker.redis_up || q->queue.difference != 0 || stats_memory_ratio(s) >= MEMORY_FULL)
+	if (!q->worker.redis_up)
+		return q->worker.redis_why[0] == '\0' ? "notice" : "alarm"; /* at the beginning nothing has failed yet */
+	if (q->queue.difference != 0 || stats_memory_ratio(s) >= MEMORY_FULL)
 		return "alarm";
 	if (q->queue.state == QUEUE_STANDBY && q->queue.block != BLOCK_HISTORY)
 		return "ok";
-	if (!pool_is_up(q->pool) || stuck || silent_session(q) != NULL)
+	if (is_down(q) || stuck || silent_session(q) != NULL)
 		return "alarm";
 	bool at_rest = strcmp(q->bound_by, "idle") == 0 || (strcmp(q->bound_by, "database") == 0 && keeps_up(q));
 	return at_rest && !is_refused(q) ? "ok" : "notice";
@@ -228,6 +250,8 @@ advise_database(const struct stats_queue *q, struct buf *out)
 		advise_silent(q, silent, out);
 	else if (q->queue.block == BLOCK_RETRY)
 		buf_addf(out, "%s; it is tried again until it works", q->queue.reason);
+	else if (is_connecting(q))
+		buf_addf(out, "waits for a connection to database %s, which is being made", d->name);
 	else if (q->queue.state != QUEUE_DRAIN)
 		buf_addf(out, "is taken over: database %s is asked for table and ledger", d->name);
 	else if (is_refused(q))
@@ -252,12 +276,12 @@ advise(const struct stats *s, const struct stats_queue *q, struct buf *out)
 {
 	const struct queue_view *view = &q->queue;
 	if (!q->worker.redis_up)
-		buf_addf(out, "%s", q->worker.redis_why[0] == '\0' ? "not connected to Redis yet" : q->worker.redis_why);
+		buf_addf(out, "%s", q->worker.redis_why[0] == '\0' ? "waits for a connection to Redis, which is being made" : q->worker.redis_why);
 	else if (strcmp(q->bound_by, "redis") == 0 && view->block == BLOCK_RETRY)
 		buf_addf(out, "%s; it is tried again until it works", view->reason);
 	else if (strcmp(q->bound_by, "standby") == 0)
 		buf_addf(out, "stands by: %s, and this daemon takes over when that one stops", view->reason[0] == '\0' ? "another daemon drains it" : view->reason);
-	else if (!pool_is_up(q->pool))
+	else if (is_down(q))
 		advise_down(q, out);
 	else if (strcmp(q->bound_by, "paused") == 0)
 		advise_paused(q, out);

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 import redis
 
+import hostile
 from daemon import queue_config
 from orders import audit, bad_order, locked_table, make_table, order, push
 from servers import wait_until
@@ -141,7 +142,7 @@ def test_what_waits_is_seen_before_it_can_be_drained(pg, clean, redis_server, re
     daemon = sluice(queue_config(redis_server, pg))  # there is no table
     wait_until(lambda: queue(daemon)["backlog"] == 7 and queue(daemon)["state"] == "blocked", 20, "the backlog, and that it cannot be drained")
     state = queue(daemon)
-    assert state["severity"] == "alarm" and "orders is not there" in state["advice"]
+    assert state["bound_by"] == "paused" and state["severity"] == "alarm" and "orders is not there" in state["advice"]
     make_table(pg)
     daemon.command("resume")
     assert conserves(wait_settled(daemon, 7))
@@ -203,6 +204,20 @@ def test_verdict_of_the_database(db, redis_server, redis_client, sluice):
     db.kill()
     bound_by(daemon, "database", "no connection to database shop is open")
     assert any(event["level"] == "warning" and event["subject"] == "database shop" for event in stats(daemon)["events"])
+
+
+def test_verdict_at_the_beginning(pg, clean, redis_server, redis_client, sluice):
+    """A login that takes a moment is no alarm yet; one that takes longer is."""
+    push(redis_client, "orders", range(3))
+    with hostile.Hostile(lambda peer, server: server.listen(peer)) as silent:
+        config = queue_config(redis_server, pg)
+        config["database shop"].update(host="127.0.0.1", port=silent.port)
+        daemon = sluice(config, start=False).start(wait=False)
+        daemon.wait_log("connected to Redis", 20)
+        bound_by(daemon, "database", "waits for a connection to database shop", seconds=3)
+        assert queue(daemon)["severity"] == "notice"
+        bound_by(daemon, "database", "no connection to database shop is open")
+        assert queue(daemon)["severity"] == "alarm"
 
 
 def test_verdict_of_what_passes(db, redis_server, redis_client, sluice):
