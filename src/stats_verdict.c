@@ -166,10 +166,10 @@ const char *
 stats_severity(const struct stats *s, const struct stats_queue *q)
 {
 	bool stuck = q->queue.block != BLOCK_NONE && q->queue.block != BLOCK_OPERATOR;
-	if (!q->worker.redis_up)
-		return q->worker.redis_why[0] == '\0' ? "notice" : "alarm"; /* at the beginning nothing has failed yet */
 	if (q->queue.difference != 0 || stats_memory_ratio(s) >= MEMORY_FULL)
 		return "alarm";
+	if (!q->worker.redis_up)
+		return q->worker.redis_why[0] == '\0' ? "notice" : "alarm"; /* at the beginning nothing has failed yet */
 	if (q->queue.state == QUEUE_STANDBY && q->queue.block != BLOCK_HISTORY)
 		return "ok";
 	if (is_down(q) || stuck || silent_session(q) != NULL)

@@ -164,12 +164,12 @@ def test_history_and_rates(pg, clean, redis_server, redis_client, sluice):
 
 
 def bound_by(daemon, what, hint, name="orders", seconds=20):
-    """Waits for this verdict with these words in the advice."""
+    """Waits for this verdict with these words in the advice; the state in which it was seen."""
     def found():
         state = queue(daemon, name)
-        return state["bound_by"] == what and hint in state["advice"]
+        return state["bound_by"] == what and hint in state["advice"] and state
     try:
-        wait_until(found, seconds, what)
+        return wait_until(found, seconds, what)
     except TimeoutError:
         state = queue(daemon, name)
         pytest.fail(f"not {what} ({hint}), but {state['bound_by']}: {state['advice']}")
@@ -214,10 +214,8 @@ def test_verdict_at_the_beginning(pg, clean, redis_server, redis_client, sluice)
         config["database shop"].update(host="127.0.0.1", port=silent.port)
         daemon = sluice(config, start=False).start(wait=False)
         daemon.wait_log("connected to Redis", 20)
-        bound_by(daemon, "database", "waits for a connection to database shop", seconds=3)
-        assert queue(daemon)["severity"] == "notice"
-        bound_by(daemon, "database", "no connection to database shop is open")
-        assert queue(daemon)["severity"] == "alarm"
+        assert bound_by(daemon, "database", "waits for a connection to database shop", seconds=3)["severity"] == "notice"
+        assert bound_by(daemon, "database", "no connection to database shop is open")["severity"] == "alarm"
 
 
 def test_verdict_of_what_passes(db, redis_server, redis_client, sluice):
